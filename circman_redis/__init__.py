@@ -1,0 +1,101 @@
+"""One shared, validated, versioned digital-twin state in Redis: ``StateManager`` is the front door."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from circman_redis._version import __version__
+
+if TYPE_CHECKING:
+    from circman_redis.codec import JSONText
+    from circman_redis.errors import (
+        CircmanError,
+        CorruptTwin,
+        EmbeddedUnavailable,
+        InvalidJSON,
+        ModelMismatch,
+        NoState,
+        RetryExpired,
+        StateConflict,
+        StateError,
+        StateTooLarge,
+        StateValidationError,
+        StoreError,
+        StoreUnavailable,
+        UsageError,
+        Violation,
+    )
+    from circman_redis.files import ResultsFolder, ResultsManager
+    from circman_redis.manager import StateManager
+    from circman_redis.models import Environment, Material, ProductionLine, TwinState
+    from circman_redis.patch import MISSING, Change
+    from circman_redis.results import Commit, HistoryEntry, Snapshot, TwinConfig
+
+# Where each public name lives; it is imported when it is asked for, so that `circman-redis --help` is quick.
+_HOMES = {
+    "codec": ("JSONText",),
+    "errors": (
+        "CircmanError",
+        "CorruptTwin",
+        "EmbeddedUnavailable",
+        "InvalidJSON",
+        "ModelMismatch",
+        "NoState",
+        "RetryExpired",
+        "StateConflict",
+        "StateError",
+        "StateTooLarge",
+        "StateValidationError",
+        "StoreError",
+        "StoreUnavailable",
+        "UsageError",
+        "Violation",
+    ),
+    "files": ("ResultsFolder", "ResultsManager"),
+    "manager": ("StateManager",),
+    "models": ("Environment", "Material", "ProductionLine", "TwinState"),
+    "patch": ("MISSING", "Change"),
+    "results": ("Commit", "HistoryEntry", "Snapshot", "TwinConfig"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+
+
+__all__ = [
+    "MISSING",
+    "Change",
+    "CircmanError",
+    "Commit",
+    "CorruptTwin",
+    "EmbeddedUnavailable",
+    "Environment",
+    "HistoryEntry",
+    "InvalidJSON",
+    "JSONText",
+    "Material",
+    "ModelMismatch",
+    "NoState",
+    "ProductionLine",
+    "ResultsFolder",
+    "ResultsManager",
+    "RetryExpired",
+    "Snapshot",
+    "StateConflict",
+    "StateError",
+    "StateManager",
+    "StateTooLarge",
+    "StateValidationError",
+    "StoreError",
+    "StoreUnavailable",
+    "TwinConfig",
+    "TwinState",
+    "UsageError",
+    "Violation",
+    "__version__",
+]

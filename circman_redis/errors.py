@@ -1,0 +1,141 @@
+"""Every error that circman_redis raises.
+
+::
+
+    CircmanError
+    ├── StateError                 what was asked for, or what it met, is at fault
+    │   ├── InvalidJSON            (ValueError) not the JSON that a state may hold     CIRCMAN_BAD_JSON
+    │   ├── StateTooLarge          (ValueError) over the twin's size limit             CIRCMAN_TOO_LARGE
+    │   ├── StateValidationError   (ValueError) breaks the twin's rules                CIRCMAN_INVALID
+    │   ├── StateConflict          somebody else committed first                       CIRCMAN_CONFLICT
+    │   ├── NoState                (LookupError) the twin has no state yet             CIRCMAN_NO_STATE
+    │   ├── ModelMismatch          the twin has another model than the caller's        CIRCMAN_MODEL
+    │   ├── RetryExpired           a retry too old to tell whether it was applied      CIRCMAN_EXPIRED
+    │   └── CorruptTwin            the twin's keys do not agree with each other        CIRCMAN_CORRUPT
+    ├── StoreError                 the server, or the way to it, is at fault
+    │   ├── StoreUnavailable       (ConnectionError) no answer from the server
+    │   └── EmbeddedUnavailable    the embedded server cannot be had or started
+    └── UsageError                 (ValueError) an argument or a setting is wrong
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+class CircmanError(Exception):
+    """The base of every error of this package."""
+
+
+class UsageError(CircmanError, ValueError):
+    """An argument or a setting is wrong, or contradicts one given before."""
+
+
+class StateError(CircmanError):
+    """What was asked for cannot be done on this twin; nothing was changed.
+
+    Attributes:
+        details: what the commit script said, as it said it; empty when Python found it first.
+    """
+
+    def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.details: dict[str, Any] = dict(details or {})
+
+
+class InvalidJSON(StateError, ValueError):
+    """Not the JSON that a state may hold: NaN, a duplicate key, a lone surrogate, too deep, ..."""
+
+
+class StateTooLarge(StateError, ValueError):
+    """The state would be over the twin's size limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One place where a state breaks a rule.
+
+    Attributes:
+        pointer: JSON Pointer (RFC 6901) of the place.
+        rule: the JSON Schema keyword and what it asks for, such as ``{"minimum": 0}``.
+        value: what stands there; None where nothing does.
+    """
+
+    pointer: str
+    rule: Mapping[str, Any]
+    value: Any = None
+
+    def __str__(self) -> str:
+        keyword, wanted = next(iter(self.rule.items()), ("rule", None))
+        if keyword == "required":
+            return f"{self.pointer}: required, and missing"
+        if keyword == "additionalProperties":
+            return f"{self.pointer}: unknown field, and the model allows none"
+        return f"{self.pointer or '/'}: {self.value!r} breaks {keyword} {wanted!r}"
+
+
+class StateValidationError(StateError, ValueError):
+    """The state breaks the twin's rules.
+
+    Attributes:
+        violations: every rule broken, each with its JSON Pointer, the rule and the value.
+    """
+
+    def __init__(
+        self, violations: Sequence[Violation], message: str = "", details: Mapping[str, Any] | None = None
+    ) -> None:
+        self.violations = tuple(violations)
+        super().__init__(message or "; ".join(map(str, self.violations)), details)
+
+
+class StateConflict(StateError):
+    """Somebody else committed first.
+
+    Attributes:
+        expected: the version that the caller wanted to build on.
+        actual: the version that the twin has.
+    """
+
+    def __init__(self, message: str, expected: int, actual: int) -> None:
+        super().__init__(message, {"expected": expected, "actual": actual})
+        self.expected = expected
+        self.actual = actual
+
+
+class NoState(StateError, LookupError):
+    """The twin has no state yet, and the call needs one."""
+
+
+class ModelMismatch(StateError):
+    """The twin has another model, or another level of validation, than the caller asked for."""
+
+
+class RetryExpired(StateError):
+    """A retry from further back than commit ids are remembered: whether it was applied cannot be told."""
+
+
+class CorruptTwin(StateError):
+    """The twin's keys do not agree with each other: something else wrote, or removed, one of them."""
+
+
+class StoreError(CircmanError):
+    """The server refused, or answered with something that it should not have."""
+
+
+class StoreUnavailable(StoreError, ConnectionError):
+    """No answer from the server within the retries.
+
+    Attributes:
+        commit_id: set where a commit was under way. Whether it was made is not known; the same call with
+            this ``commit_id`` makes it if it was not, and otherwise returns the commit that was made.
+    """
+
+    def __init__(self, message: str, commit_id: str | None = None) -> None:
+        super().__init__(message)
+        self.commit_id = commit_id
+
+
+class EmbeddedUnavailable(StoreError):
+    """The embedded server cannot be had on this machine, or could not be started."""

@@ -1,0 +1,95 @@
+"""The only place where the name of a key is built (docs/wire.md lists what each holds)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from circman_redis.errors import UsageError
+
+DEFAULT_PREFIX = "circman"
+DEFAULT_TWIN = "default"
+
+_TWIN = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class TwinKeys:
+    """The keys of one twin; the twin's id is their hash tag, so that all of them live in one slot.
+
+    Args:
+        twin: 1 to 128 of ``A-Z a-z 0-9 _ . : -``.
+        prefix: 1 to 64 of the same.
+
+    Raises:
+        UsageError: for anything else, so that an id can never reach other keys.
+    """
+
+    twin: str
+    prefix: str = DEFAULT_PREFIX
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (("twin id", self.twin, _TWIN), ("prefix", self.prefix, _PREFIX)):
+            if not allowed.fullmatch(value):
+                longest = 128 if allowed is _TWIN else 64
+                raise UsageError(f"{name} {value!r}: use 1 to {longest} of A-Z a-z 0-9 _ . : -")
+
+    def _key(self, part: str) -> str:
+        return f"{self.prefix}:{{{self.twin}}}:{part}"
+
+    @property
+    def state(self) -> str:
+        """String: the current state, one JSON object."""
+        return self._key("state")
+
+    @property
+    def history(self) -> str:
+        """List: superseded commits, newest first."""
+        return self._key("history")
+
+    @property
+    def meta(self) -> str:
+        """Hash: version, epoch, the head commit's facts, the twin's settings."""
+        return self._key("meta")
+
+    @property
+    def rules(self) -> str:
+        """Hash: JSON Pointer pattern -> the rule for that place."""
+        return self._key("rules")
+
+    @property
+    def schema(self) -> str:
+        """String: the model's full JSON Schema, for readers."""
+        return self._key("schema")
+
+    @property
+    def ids(self) -> str:
+        """Hash: recent commit ids -> what they committed."""
+        return self._key("ids")
+
+    @property
+    def old_ids(self) -> str:
+        """Hash: the generation of commit ids before that."""
+        return self._key("ids:old")
+
+    @property
+    def times(self) -> str:
+        """Sorted set: versions by their state's timestamp, for look-ups by time."""
+        return self._key("times")
+
+    @property
+    def events(self) -> str:
+        """Channel: one message per commit."""
+        return self._key("events")
+
+
+def state_keys_pattern(prefix: str = DEFAULT_PREFIX) -> str:
+    """The pattern (SCAN MATCH) that every twin's state key under ``prefix`` fits."""
+    return f"{prefix}:{{*}}:state"
+
+
+def twin_of_state_key(key: str, prefix: str = DEFAULT_PREFIX) -> str | None:
+    """The twin whose state ``key`` holds, or None where it is not a state key under ``prefix``."""
+    found = re.fullmatch(re.escape(prefix) + r":\{(" + _TWIN.pattern + r")\}:state", key)
+    return found[1] if found else None

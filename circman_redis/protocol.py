@@ -1,0 +1,355 @@
+"""Pure: what is wanted becomes a Call, a reply becomes a value, an error reply becomes an error.
+
+Nothing here talks to Redis; ``lua/README.md`` has the other side of each call.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from circman_redis import errors
+from circman_redis.codec import decode, encode
+from circman_redis.errors import StateError, Violation
+from circman_redis.keys import TwinKeys
+from circman_redis.results import Commit, HistoryEntry, Snapshot, State, TwinConfig
+from circman_redis.rules import CompiledModel
+
+T = TypeVar("T")
+Arg = str | bytes | int
+
+OPS = ("set", "import", "merge", "adjust")
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One round trip.
+
+    Attributes:
+        target: a script's name (lower case), or a Redis command (upper case).
+        keys: KEYS of the script, or the keys of the command.
+        args: ARGV of the script, or what follows the keys.
+        parse: makes the value from the reply.
+        commit_id: set where the call commits.
+    """
+
+    target: str
+    keys: tuple[str, ...]
+    args: tuple[Arg, ...]
+    parse: Callable[[Any], T]
+    commit_id: str | None = None
+
+
+def new_commit_id() -> str:
+    """A commit id that nobody else makes: 96 random bits as text."""
+    return secrets.token_urlsafe(12)
+
+
+# --- calls -------------------------------------------------------------------------------------------------
+
+
+def commit(
+    keys: TwinKeys,
+    op: str,
+    bodies: Sequence[bytes],
+    *,
+    commit_id: str,
+    expected_version: int | None = None,
+    actor: str = "",
+    model_hash: str = "",
+    age_ms: int = 0,
+) -> Call[list[Commit]]:
+    """One commit per body, all or none (commit.lua).
+
+    Args:
+        keys: the twin's.
+        op: one of OPS.
+        bodies: JSON objects: states, merge patches, or pointers with what to add.
+        commit_id: repeated, the call returns what the first one committed.
+        expected_version: refused where the twin has another; 0 for no state yet.
+        actor: who commits.
+        model_hash: the model that the caller goes by; empty for whatever the twin has.
+        age_ms: milliseconds since the call was first sent.
+    """
+    expected = "" if expected_version is None else expected_version
+    return Call(
+        "commit",
+        (keys.state, keys.history, keys.meta, keys.rules, keys.ids, keys.old_ids, keys.times, keys.events),
+        (op, expected, commit_id, actor, model_hash, age_ms, *bodies),
+        _parse_commits,
+        commit_id,
+    )
+
+
+def current_state(keys: TwinKeys) -> Call[State]:
+    """The current state, empty where there is none (GET)."""
+    return Call("GET", (keys.state,), (), lambda reply: _object(decode(reply)) if reply is not None else {})
+
+
+def state_text(keys: TwinKeys) -> Call[bytes]:
+    """The current state as it is stored (GET)."""
+    return Call("GET", (keys.state,), (), lambda reply: _some_state(reply, keys))
+
+
+def snapshot(keys: TwinKeys) -> Call[Snapshot]:
+    """The current state with its facts (lookup.lua)."""
+    return _lookup(keys, "head", "", lambda epoch, text: _snapshot(epoch, decode(text)), Snapshot({}))
+
+
+def at_version(keys: TwinKeys, version: int) -> Call[State | None]:
+    """The state at ``version`` (lookup.lua)."""
+    return _lookup(keys, "version", version, _state_of, None)
+
+
+def at_time(keys: TwinKeys, timestamp: str) -> Call[State | None]:
+    """The newest state whose own timestamp is not after ``timestamp``, ISO 8601 (lookup.lua)."""
+    return _lookup(keys, "time", timestamp, _state_of, None)
+
+
+def commits(keys: TwinKeys, limit: int | None, before: int | None) -> Call[list[HistoryEntry]]:
+    """At most ``limit`` commits below version ``before``, newest first, the head included (commits.lua)."""
+    return Call(
+        "commits",
+        (keys.state, keys.history, keys.meta),
+        ("" if before is None else before, "" if limit is None else limit),
+        lambda reply: [HistoryEntry(**decode(text)) for text in reply[1:]],
+    )
+
+
+def history(keys: TwinKeys, start: int, stop: int) -> Call[list[State]]:
+    """The past states from index ``start`` to ``stop``, both included, 0 the newest; oldest first (LRANGE)."""
+    return Call("LRANGE", (keys.history,), (start, stop), lambda reply: [_entry_state(one) for one in reversed(reply)])
+
+
+def history_size(keys: TwinKeys) -> Call[int]:
+    """How many past states there are (LLEN)."""
+    return Call("LLEN", (keys.history,), (), int)
+
+
+def config(keys: TwinKeys) -> Call[TwinConfig]:
+    """The twin's settings (HMGET)."""
+    return Call("HMGET", (keys.meta,), tuple(_CONFIG_FIELDS), _parse_config)
+
+
+def published_rules(keys: TwinKeys) -> Call[Mapping[str, Any]]:
+    """The published rules: JSON Pointer pattern -> rule (HGETALL)."""
+    return Call("HGETALL", (keys.rules,), (), _parse_rules)
+
+
+def published_schema(keys: TwinKeys) -> Call[Any]:
+    """The published model's JSON Schema, None where there is none (GET)."""
+    return Call("GET", (keys.schema,), (), lambda reply: decode(reply) if reply else None)
+
+
+def configure(
+    keys: TwinKeys, mode: str, settings: Mapping[str, int], model: CompiledModel | None, validation: str
+) -> Call[bool]:
+    """Publishes a model, changes settings (configure.lua). True where the model was published.
+
+    Args:
+        keys: the twin's.
+        mode: adopt, publish or force.
+        settings: any of history_length, max_bytes, auto_timestamp.
+        model: None to leave the model as it is.
+        validation: the level that goes with the model.
+    """
+    model_args: tuple[Arg, ...] = ("", "", "")
+    if model is not None:
+        facts = {
+            "model": model.name,
+            "model_hash": model.hash,
+            "checks": "python" if model.python_checks else "server",
+            "validation": validation,
+        }
+        model_args = (encode(facts), encode(model.rules), encode(model.schema))
+    return Call(
+        "configure",
+        (keys.state, keys.history, keys.meta, keys.rules, keys.schema),
+        (mode, encode(dict(settings)), *model_args),
+        bool,
+    )
+
+
+def clear(keys: TwinKeys, actor: str) -> Call[int]:
+    """Removes the history; the number of entries removed (clear.lua)."""
+    return Call("clear", (keys.state, keys.history, keys.meta, keys.times, keys.events), (actor,), int)
+
+
+def delete(keys: TwinKeys, actor: str) -> Call[int]:
+    """Removes the twin; the version that it had (delete.lua)."""
+    all_keys = (
+        keys.state,
+        keys.history,
+        keys.meta,
+        keys.rules,
+        keys.schema,
+        keys.ids,
+        keys.old_ids,
+        keys.times,
+    )
+    return Call("delete", (*all_keys, keys.events), (actor,), int)
+
+
+# --- replies -----------------------------------------------------------------------------------------------
+
+_CONFIG_FIELDS: dict[str, Callable[[bytes], Any]] = {
+    "model": bytes.decode,
+    "model_hash": bytes.decode,
+    "checks": bytes.decode,
+    "validation": bytes.decode,
+    "history_length": int,
+    "max_bytes": int,
+    "auto_timestamp": lambda text: text != b"0",
+}
+
+
+def parse(call: Call[T], reply: Any, keys: TwinKeys) -> T:
+    """The value of a call from its reply.
+
+    Raises:
+        CorruptTwin: for a reply that none of our writers can have left there.
+    """
+    try:
+        return call.parse(reply)
+    except (errors.InvalidJSON, TypeError, KeyError) as error:
+        message = f"twin {keys.twin!r}: {call.keys[0]} holds what no commit wrote: {error}"
+        raise errors.CorruptTwin(message) from error
+
+
+def _object(value: Any) -> State:
+    if not isinstance(value, dict):
+        raise TypeError(f"a {type(value).__name__} in the place of a JSON object")
+    return value
+
+
+def _some_state(reply: bytes | None, keys: TwinKeys) -> bytes:
+    if reply is None:
+        raise _no_state({}, f"twin {keys.twin!r}")
+    return reply
+
+
+def _parse_commits(reply: list[Any]) -> list[Commit]:
+    epoch, duplicate, committed_at, first, *timestamps = reply
+    return [
+        Commit(first + i, epoch.decode(), decode(timestamp), committed_at.decode(), bool(duplicate))
+        for i, timestamp in enumerate(timestamps)
+    ]
+
+
+def _parse_config(reply: list[bytes | None]) -> TwinConfig:
+    found = zip(_CONFIG_FIELDS.items(), reply, strict=True)
+    return TwinConfig(**{name: parse(text) for (name, parse), text in found if text is not None})
+
+
+def _parse_rules(reply: Mapping[bytes, bytes]) -> Mapping[str, Any]:
+    return {place.decode(): decode(rule) for place, rule in reply.items()}
+
+
+def _entry_state(text: bytes) -> State:
+    state: State = decode(text)["state"]
+    return state
+
+
+def _state_of(_epoch: str, text: bytes) -> State | None:
+    return _entry_state(text)
+
+
+def _snapshot(epoch: str, entry: dict[str, Any]) -> Snapshot:
+    facts = {name: entry[name] for name in ("state", "version", "timestamp", "committed_at", "actor", "op")}
+    return Snapshot(epoch=epoch, **facts)
+
+
+def _lookup(keys: TwinKeys, how: str, wanted: Arg, found: Callable[[str, bytes], T], missing: T) -> Call[T]:
+    return Call(
+        "lookup",
+        (keys.state, keys.history, keys.meta, keys.times),
+        (how, wanted),
+        lambda reply: found(reply[0].decode(), reply[1]) if reply else missing,
+    )
+
+
+# --- errors ------------------------------------------------------------------------------------------------
+
+
+def error_of(message: str, keys: TwinKeys) -> StateError | None:
+    """The error that a script's error reply stands for, None where it is not one of ours."""
+    code, _, particulars = message.partition(" ")
+    make = ERRORS.get(code)
+    if make is None:
+        return None
+    details: dict[str, Any] = decode(particulars)
+    return make(details, f"twin {keys.twin!r}")
+
+
+def _invalid(details: dict[str, Any], twin: str) -> StateError:
+    violations = [
+        Violation(one["pointer"], {one["keyword"]: _wanted(one)}, one["value"]) for one in details["violations"]
+    ]
+    said = "; ".join(map(str, violations))
+    return errors.StateValidationError(violations, f"{twin}: the commit breaks its rules: {said}", details)
+
+
+def _wanted(violation: dict[str, Any]) -> Any:
+    keyword = violation["keyword"]
+    return {"required": True, "additionalProperties": False}.get(keyword, violation["rule"].get(keyword))
+
+
+def _conflict(details: dict[str, Any], twin: str) -> StateError:
+    expected, actual = details["expected"], details["actual"]
+    message = f"{twin} is at version {actual}, not {expected}: read it again, and decide again"
+    return errors.StateConflict(message, expected, actual)
+
+
+def _bad_json(details: dict[str, Any], twin: str) -> StateError:
+    place = f" at {details['pointer'] or '/'}" if "pointer" in details else ""
+    return errors.InvalidJSON(f"{twin}: refused{place}: {details['reason']}", details)
+
+
+def _too_large(details: dict[str, Any], twin: str) -> StateError:
+    if "max_bytes" not in details:
+        message = f"{twin}: {details['commits']} commits in one call; at most {details['most']} (and at least 1)"
+    else:
+        message = f"{twin}: {details['bytes']} bytes are over its limit of {details['max_bytes']} (max_bytes)"
+    return errors.StateTooLarge(message, details)
+
+
+def _no_state(details: dict[str, Any], twin: str) -> StateError:
+    return errors.NoState(f"{twin} has no state yet: commit one with set_state or update_state", details)
+
+
+def _model(details: dict[str, Any], twin: str) -> StateError:
+    if not details["yours"]:
+        message = (
+            f"{twin} goes by model {details['model']!r}, some of whose checks only Python can make: "
+            "open it with model=<that class>"
+        )
+    else:
+        message = f"{twin}: the published model is {details['model'] or 'none'!r} ({details['published'] or '-'}), "
+        message += f"the caller's is another ({details['yours']}): publish_model() replaces the published one"
+    return errors.ModelMismatch(message, details)
+
+
+def _expired(details: dict[str, Any], twin: str) -> StateError:
+    message = (
+        f"{twin}: commit id {details['id']!r} was first sent before {details['remembered_since']}, "
+        "further back than ids are remembered: look in the history whether it was committed"
+    )
+    return errors.RetryExpired(message, details)
+
+
+def _corrupt(details: dict[str, Any], twin: str) -> StateError:
+    return errors.CorruptTwin(f"{twin}: key {details['key']} {details['reason']}", details)
+
+
+ERRORS: dict[str, Callable[[dict[str, Any], str], StateError]] = {
+    "CIRCMAN_CONFLICT": _conflict,
+    "CIRCMAN_INVALID": _invalid,
+    "CIRCMAN_BAD_JSON": _bad_json,
+    "CIRCMAN_TOO_LARGE": _too_large,
+    "CIRCMAN_NO_STATE": _no_state,
+    "CIRCMAN_MODEL": _model,
+    "CIRCMAN_EXPIRED": _expired,
+    "CIRCMAN_CORRUPT": _corrupt,
+}

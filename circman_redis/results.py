@@ -1,0 +1,98 @@
+"""What the calls return. All of it is frozen; the states inside are the caller's own copies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One accepted change.
+
+    Attributes:
+        version: 1, 2, 3 ... without a gap.
+        epoch: with the version, names one state for ever; a twin deleted and made again has another.
+        timestamp: the state's own time (ISO 8601), None where it names none.
+        committed_at: the server's clock when it was stored (ISO 8601, UTC).
+        duplicate: whether this was a repeated call, answered with the commit that the first one made.
+    """
+
+    version: int
+    epoch: str
+    timestamp: str | None
+    committed_at: str
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A state together with the facts of the commit that made it.
+
+    Attributes:
+        state: the state; empty before the first commit.
+        version: 0 before the first commit.
+        epoch: empty before the first commit.
+        timestamp: the state's own time (ISO 8601).
+        committed_at: the server's clock when it was stored (ISO 8601, UTC).
+        actor: who committed it.
+        op: set, import, merge or adjust.
+    """
+
+    state: State
+    version: int = 0
+    epoch: str = ""
+    timestamp: str | None = None
+    committed_at: str | None = None
+    actor: str | None = None
+    op: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One commit of the past (or the head), with the state that it made.
+
+    Attributes:
+        version: its version.
+        timestamp: the state's own time (ISO 8601).
+        committed_at: the server's clock when it was stored (ISO 8601, UTC).
+        op: set, import, merge or adjust.
+        actor: who committed it.
+        id: its commit id.
+        patch: the merge patch (RFC 7396) that made it; None for a set or an import.
+        state: the state that it made.
+    """
+
+    version: int
+    timestamp: str | None
+    committed_at: str
+    op: str
+    actor: str | None
+    id: str | None
+    patch: State | None
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class TwinConfig:
+    """A twin's settings as they stand in Redis; they bind every writer.
+
+    Attributes:
+        model: the published model's name, None where none was published yet.
+        model_hash: what tells one model from another.
+        checks: ``server`` where the script checks all rules, ``python`` where some need the model itself.
+        validation: ``none``, ``standard`` or ``strict``.
+        history_length: how many superseded commits are kept.
+        max_bytes: how large a state may be.
+        auto_timestamp: whether the server stamps a commit that names no timestamp.
+    """
+
+    model: str | None = None
+    model_hash: str | None = None
+    checks: str = "server"
+    validation: str = "standard"
+    history_length: int = 1000
+    max_bytes: int = 1_048_576
+    auto_timestamp: bool = True

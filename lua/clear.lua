@@ -1,0 +1,29 @@
+-- clear: removes the history; the state and its version stay.
+--
+-- KEYS  1 state  2 history  3 meta  4 times  5 events (a channel)
+-- ARGV  1 actor ('' for none)
+-- Returns the number of entries removed
+-- Errors  CIRCMAN_CORRUPT
+-- Publishes one event with op clear
+local STATE, HISTORY, META, TIMES, EVENTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local ACTOR = ARGV[1]
+local RULES
+-- @include base
+-- @include time
+-- @include json
+-- @include merge
+-- @include twin
+-- @include notice
+
+local function clear()
+  local twin = read_twin()
+  if not twin.state then return 0 end
+  local removed = call('LLEN', HISTORY)
+  call('ZREMRANGEBYRANK', TIMES, 0, -1)
+  call('ZADD', TIMES, format('%.0f', twin.stamp), format('%.0f', twin.version))
+  call('UNLINK', HISTORY)
+  notice(twin, 'clear')
+  return removed
+end
+
+return answer(clear, { 'string', 'list', 'hash', 'zset' })

@@ -1,0 +1,81 @@
+"""The servers and twins that the tests work on."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from circman_redis import StateManager
+from tests.servers import Server, lanes, version_of
+
+_numbers = itertools.count()
+
+
+def pytest_report_header() -> list[str]:
+    found = [f"{lane} {version_of(binary)}" for lane, binary in lanes().items()]
+    missing = [] if "redis" in lanes() else ["no redis-server on the PATH: its lane does not run"]
+    return [f"servers: {', '.join(found + missing)}"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_line(pytest_report_header()[0])
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[dict[str, Server]]:
+    """One running server per lane, for this worker of the test run."""
+    running: dict[str, Server] = {}
+    try:
+        for lane, binary in lanes().items():
+            running[lane] = Server(binary, ("--notify-keyspace-events", "K$lhg")).start()
+        yield running
+    finally:
+        for server in running.values():
+            server.stop()
+
+
+@pytest.fixture(params=list(lanes()))
+def lane(request: pytest.FixtureRequest) -> str:
+    """Which server the test runs on; a test that asks for it runs on each."""
+    return str(request.param)
+
+
+@pytest.fixture
+def server(servers: dict[str, Server], lane: str) -> Server:
+    """A running server, empty."""
+    with servers[lane].client() as client:
+        client.flushall()
+    return servers[lane]
+
+
+@pytest.fixture
+def own_server(lane: str) -> Iterator[Server]:
+    """A server for this test alone, with an append-only file, to be killed and restarted."""
+    one = Server(lanes()[lane], ("--appendonly", "yes"))
+    try:
+        yield one.start()
+    finally:
+        one.stop()
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[redis.Redis]:
+    """A bare client of redis-py."""
+    with server.client(decode_responses=True) as one:
+        yield one
+
+
+@pytest.fixture
+def twin_id() -> str:
+    return f"twin-{next(_numbers)}"
+
+
+@pytest.fixture
+def twin(server: Server, twin_id: str, tmp_path: Path) -> Iterator[StateManager]:
+    """A manager of a new twin."""
+    with StateManager(twin_id, url=server.url, results=tmp_path / "results") as manager:
+        yield manager

@@ -1,0 +1,229 @@
+"""The manager as an object: one per twin in a process, shared by threads, safe after a fork, and its settings."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import pytest
+import redis
+
+from circman_redis import CorruptTwin, StateManager, StoreError, StoreUnavailable, UsageError
+from circman_redis import manager as manager_module
+from circman_redis.connection import identity, without_password
+from tests.servers import Server
+
+
+def test_the_same_call_gives_the_same_object(server: Server, twin_id: str) -> None:
+    """Per server, prefix and twin; a closed one is not given out again."""
+    with StateManager(twin_id, url=server.url, actor="a") as twin:
+        assert StateManager(twin_id, url=server.url, actor="a") is twin
+        assert StateManager(twin_id, url=server.url) is twin
+        with StateManager(twin_id, url=server.url, prefix="other") as other:
+            assert other is not twin
+            other.set_state({"a": 1})
+            assert twin.get_current_state() == {}
+    with StateManager(twin_id, url=server.url) as again:
+        assert again is not twin
+    with pytest.raises(UsageError, match="is closed"):
+        twin.get_current_state()
+    twin.close()
+
+
+def test_a_differing_history_length_changes_the_twin(server: Server, twin_id: str) -> None:
+    """Anything else that differs is an error that names it."""
+    with StateManager(twin_id, url=server.url, history_length=10) as twin:
+        assert StateManager(twin_id, url=server.url, history_length=5) is twin
+        assert twin.history_length == 5
+        for differing in (
+            {"actor": "b"},
+            {"validation": "strict"},
+            {"model": manager_module.BaseModel},
+            {"timeout": 3},
+        ):
+            with pytest.raises(UsageError, match=next(iter(differing))):
+                StateManager(twin_id, url=server.url, **differing)
+
+
+def test_a_nested_with_does_not_close_the_outer_one(server: Server, twin_id: str) -> None:
+    """It is one object: the last one out closes it."""
+    with StateManager(twin_id, url=server.url) as outer:
+        with StateManager(twin_id, url=server.url) as inner:
+            assert inner is outer
+        assert outer.set_state({"a": 1}).version == 1
+
+
+def test_threads_share_one_manager(server: Server, twin_id: str) -> None:
+    """Racing constructors get one object; every commit of every thread is one version."""
+    made: list[StateManager] = []
+    start = threading.Barrier(8)
+
+    def work() -> None:
+        start.wait()
+        twin = StateManager(twin_id, url=server.url)
+        made.append(twin)
+        for _ in range(25):
+            twin.modify(lambda state: {**state, "n": state.get("n", 0) + 1}, attempts=10_000)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(one) for one in made}) == 1
+    assert made[0].get_current_state()["n"] == made[0].snapshot().version == 200
+    made[0].close()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_safe_after_a_fork(server: Server, twin_id: str) -> None:
+    """Parent and child go on with the manager that they had, each on connections of its own."""
+    with StateManager(twin_id, url=server.url) as twin:
+        twin.set_state({"n": 0})
+        with manager_module._lock:  # as if another thread held it at the fork
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    for _ in range(50):
+                        twin.adjust({"/n": 1})
+                    StateManager(twin_id, url=server.url)
+                    status = 0
+                finally:
+                    os._exit(status)
+        for _ in range(50):
+            twin.adjust({"/n": 1})
+        assert os.waitpid(child, 0)[1] == 0
+        assert twin.get_current_state()["n"] == 100
+        assert len({entry.actor for entry in twin.get_commits()}) == 2
+
+
+def test_settings_come_from_arguments_then_the_environment(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Then come the defaults."""
+    environment = {
+        "CIRCMAN_REDIS_URL": server.url,
+        "CIRCMAN_TWIN": "from-env",
+        "CIRCMAN_PREFIX": "env",
+        "CIRCMAN_HISTORY_LENGTH": "7",
+        "CIRCMAN_ACTOR": "env-actor",
+        "CIRCMAN_RESULTS_DIR": str(tmp_path / "out"),
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with StateManager() as twin:
+        assert twin.keys.state == "env:{from-env}:state"
+        assert twin.history_length == 7
+        twin.set_state({"a": 1})
+        assert twin.snapshot().actor == "env-actor"
+        twin.export_state()
+        assert len(list((tmp_path / "out").iterdir())) == 1
+    with StateManager("argument", history_length=9, actor="me") as twin:
+        assert (twin.twin, twin.history_length) == ("argument", 9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"history_length": 0}, "history_length=0"),
+        ({"validation": "lax"}, "validation='lax'"),
+        ({"twin": "a/b"}, "twin id 'a/b'"),
+        ({"twin": "x" * 129}, "twin id"),
+        ({"twin": ""}, "twin id"),
+        ({"prefix": "{x}"}, "prefix"),
+        ({"url": "http://host"}, "http://host"),
+        ({"url": "redis://host:port/0"}, "redis://host:port/0"),
+        ({"timeout": 0}, "timeout=0"),
+    ],
+)
+def test_wrong_settings_are_named(arguments: dict[str, Any], named: str) -> None:
+    """With what is allowed, before any server is asked."""
+    with pytest.raises(UsageError, match=named.replace("{", r"\{").replace("?", r"\?")):
+        StateManager(**arguments)
+
+
+def test_a_wrong_setting_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its variable."""
+    monkeypatch.setenv("CIRCMAN_HISTORY_LENGTH", "many")
+    with pytest.raises(UsageError, match="CIRCMAN_HISTORY_LENGTH"):
+        StateManager("x", url="redis://localhost:1/0")
+
+
+def test_no_server_is_a_clear_error() -> None:
+    """It names the server, and never the password."""
+    with pytest.raises(StoreUnavailable) as caught:
+        StateManager("x", url="redis://user:secret@127.0.0.1:1/0", retries=0)
+    assert "127.0.0.1:1" in str(caught.value)
+    assert "secret" not in str(caught.value) + repr(caught.value.__cause__)
+    assert isinstance(caught.value, ConnectionError)
+
+
+def test_urls_without_their_password() -> None:
+    """They tell one server from another, and may be shown."""
+    assert without_password("redis://user:pw@host:1/0") == "redis://user@host:1/0"
+    assert without_password("redis://:pw@host/0") == "redis://host/0"
+    assert identity("redis://:a@host/0") == identity("redis://:b@host/0") != identity("redis://host/1")
+    assert identity(None) == "embedded://"
+    with pytest.raises(UsageError, match="full path"):
+        identity("embedded://relative/folder")
+
+
+def test_a_client_that_decodes_is_refused(server: Server, twin_id: str) -> None:
+    """Replies are read as bytes."""
+    with server.client(decode_responses=True) as client, pytest.raises(UsageError, match="decode_responses"):
+        StateManager(twin_id, client=client)
+
+
+def test_what_redis_refuses_is_a_store_error(twin: StateManager) -> None:
+    """With the command and what the server said; a wrong type is named by its key."""
+    twin.set_state({"a": 1})
+    twin.client.delete(twin.keys.history)
+    twin.client.set(twin.keys.history, "x")
+    with pytest.raises(CorruptTwin, match="history"):
+        twin.update_state({"b": 1})
+    with pytest.raises(StoreError, match="WRONGTYPE"):
+        twin.get_history()
+
+
+def test_fakeredis_will_do_for_unit_tests_of_callers() -> None:
+    """Nothing to start: what it hides (it scripts in another Lua) does not matter there."""
+    with fakeredis.FakeRedis() as fake, StateManager("fake", client=fake) as twin:
+        twin.set_state({"a": {"b": 1}})
+        twin.update_state({"a": {"c": [1, 2]}})
+        twin.adjust({"/a/b": 2})
+        assert twin.get_current_state()["a"] == {"b": 3, "c": [1, 2]}
+        assert [state["a"] for state in twin.get_history()] == [{"b": 1}, {"b": 1, "c": [1, 2]}]
+
+
+def test_a_repr_without_secrets(server: Server, twin_id: str) -> None:
+    """It says which twin, and where."""
+    with StateManager(twin_id, url=server.url) as twin:
+        assert repr(twin) == f"<StateManager {twin_id!r} at {server.url}>"
+
+
+def test_one_event_is_published_per_commit(twin: StateManager, client: redis.Redis) -> None:
+    """With what changed; clear and delete are announced too."""
+    with client.pubsub(ignore_subscribe_messages=True) as channel:
+        channel.subscribe(twin.keys.events)
+        channel.get_message(timeout=1)
+        twin.set_state({"a": 1}, actor="me")
+        twin.update_many([{"a": 2}, {"a": 3}])
+        twin.clear_history()
+        twin.delete()
+        events = [channel.get_message(timeout=5) for _ in range(5)]
+        assert channel.get_message(timeout=0.05) is None
+    bodies = [manager_module.protocol.decode(event["data"]) for event in events if event]
+    assert [(one["op"], one["version"]) for one in bodies] == [
+        ("set", 1),
+        ("merge", 2),
+        ("merge", 3),
+        ("clear", 3),
+        ("delete", 3),
+    ]
+    assert bodies[0]["state"]["a"] == 1
+    assert bodies[1]["patch"]["a"] == 2
+    assert {one["twin"] for one in bodies} == {twin.twin}

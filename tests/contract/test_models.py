@@ -1,0 +1,205 @@
+"""Models, levels and rules: they bind every writer, on each server."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, Self
+
+import pytest
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from circman_redis import ModelMismatch, StateManager, StateValidationError, TwinState, UsageError
+from tests.servers import Server
+
+
+class Tank(BaseModel):
+    """A model of the user's own, all of it in rules that the script checks."""
+
+    level: float = Field(ge=0, le=10)
+    mode: Literal["fill", "drain"] = "fill"
+    tags: list[Annotated[str, Field(max_length=3)]] = []
+
+
+class Window(BaseModel):
+    """A model with checks that only Python can make."""
+
+    model_config = ConfigDict(title="A window")
+    low: float = 0
+    high: float = 1
+    serial: str = Field(default="A-1", pattern=r"^[A-Z]-\d+$")
+    even: Annotated[int, AfterValidator(lambda value: value if value % 2 == 0 else 1 / 0)] = 0
+
+    @model_validator(mode="after")
+    def ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError("low is above high")
+        return self
+
+
+def other_process(server: Server, twin_id: str, **arguments: Any) -> StateManager:
+    """A manager as another process would have it: one that is not shared with the tests' own."""
+    return StateManager(twin_id, client=server.client(), **arguments)
+
+
+def test_the_default_model_is_published_with_its_rules(twin: StateManager) -> None:
+    """A twin that has none yet gets TwinState, at level standard."""
+    assert (twin.config.model, twin.config.validation, twin.config.checks) == (
+        "TwinState",
+        "standard",
+        "server",
+    )
+    assert twin.schema["title"] == "TwinState"
+    rule = json.loads(twin.client.hget(twin.keys.rules, "/environment/humidity"))
+    assert rule == {"type": "number", "minimum": 0, "maximum": 100}
+
+
+def test_rules_bind_a_writer_that_knows_no_model(server: Server, twin_id: str) -> None:
+    """They are checked inside the commit."""
+    with StateManager(twin_id, url=server.url, model=Tank) as twin, other_process(server, twin_id) as other:
+        twin.set_state({"level": 5})
+        with pytest.raises(StateValidationError) as caught:
+            other.update_state({"level": 11, "mode": "explode", "tags": ["ok", "long"]})
+        assert [one.pointer for one in caught.value.violations] == ["/level", "/mode", "/tags/1"]
+
+
+@pytest.mark.parametrize(
+    ("level", "accepted", "refused"),
+    [
+        ("none", [{"level": "x"}, {"other": 1}], []),
+        ("standard", [{"other": 1}, {"mode": "drain"}], [{"level": "x"}, {"level": -1}]),
+        (
+            "strict",
+            [{"level": 1}, {"level": 1, "mode": "drain"}],
+            [{"mode": "fill"}, {"level": 1, "other": 1}],
+        ),
+    ],
+)
+def test_levels(server: Server, twin_id: str, level: str, accepted: list[Any], refused: list[Any]) -> None:
+    """None: a JSON object. Standard: what is there. Strict: required fields, and no unknown ones."""
+    with StateManager(twin_id, url=server.url, model=Tank, validation=level, auto_timestamp=False) as twin:
+        for state in accepted:
+            assert twin.validate_state(state) == (True, "State is valid")
+            twin.set_state(state)
+        for state in refused:
+            assert not twin.validate_state(state)[0]
+            with pytest.raises(StateValidationError):
+                twin.set_state(state)
+
+
+def test_strict_checks_what_a_patch_removes(server: Server, twin_id: str) -> None:
+    """A required field cannot be merged away."""
+    with StateManager(twin_id, url=server.url, model=Tank, validation="strict", auto_timestamp=False) as twin:
+        twin.set_state({"level": 1, "mode": "fill"})
+        twin.update_state({"mode": None})
+        with pytest.raises(StateValidationError, match="/level: required"):
+            twin.update_state({"level": None})
+
+
+def test_a_second_model_is_an_error_that_names_both(server: Server, twin_id: str) -> None:
+    """And says how to publish a new one; the same rules under another name are no second model."""
+    with StateManager(twin_id, url=server.url, model=Tank):
+        with pytest.raises(ModelMismatch, match=r"'Tank'.*'TwinState'.*publish_model"):
+            other_process(server, twin_id, model=TwinState)
+        with pytest.raises(ModelMismatch, match=r"'standard'.*'strict'.*publish_model"):
+            other_process(server, twin_id, validation="strict")
+        alike = type("Alike", (Tank,), {})
+        with other_process(server, twin_id, model=alike) as other:
+            assert other.config.model == "Tank"
+
+
+def test_publish_model_replaces_it_for_everybody(server: Server, twin_id: str) -> None:
+    """Who goes by the twin's own model follows; who asked for the old one is told."""
+    with (
+        StateManager(twin_id, url=server.url, model=Tank) as twin,
+        other_process(server, twin_id) as follower,
+        other_process(server, twin_id, model=Tank) as insister,
+    ):
+        twin.set_state({"level": 5})
+        twin.publish_model(TwinState, validation="standard")
+        twin.update_state({"level": 99})
+        follower.update_state({"level": 100})
+        with pytest.raises(ModelMismatch):
+            insister.update_state({"level": 1})
+        assert twin.snapshot().version == 3
+
+
+def test_publish_model_wants_a_state_that_fits(server: Server, twin_id: str) -> None:
+    """Unless it is forced: then what is there stays, and only what is touched is checked."""
+    with StateManager(twin_id, url=server.url) as twin:
+        twin.set_state({"level": 50})
+        with pytest.raises(StateValidationError, match=r"/level: 50 breaks maximum"):
+            twin.publish_model(Tank)
+        assert twin.config.model == "TwinState"
+        twin.publish_model(Tank, force=True)
+        twin.update_state({"mode": "drain"})
+        with pytest.raises(StateValidationError):
+            twin.update_state({"level": 50})
+        with pytest.raises(UsageError, match="validation="):
+            twin.publish_model(Tank, validation="lax")
+
+
+def test_checks_that_only_python_can_make_hold_too(server: Server, twin_id: str) -> None:
+    """Patterns, validators of fields and of models: on the merged state, and only if nobody was faster."""
+    with StateManager(twin_id, url=server.url, model=Window) as twin:
+        assert twin.config.checks == "python"
+        twin.set_state({"low": 0, "high": 10, "serial": "B-2"})
+        twin.update_state({"low": 5})
+        twin.adjust({"/low": 4})
+        assert [one.version for one in twin.update_many([{"high": 20}, {"low": 15}])] == [4, 5]
+        for write in (
+            lambda: twin.update_state({"low": 21}),
+            lambda: twin.adjust({"/low": 100}),
+            lambda: twin.set_state({"low": 2, "high": 1}),
+            lambda: twin.update_state({"serial": "b"}),
+            lambda: twin.modify(lambda state: state.update(low=100)),
+            lambda: twin.update_many([{"high": 30}, {"low": 31}]),
+        ):
+            with pytest.raises(StateValidationError):
+                write()
+        assert twin.snapshot().version == 5
+        assert not twin.validate_state({"low": 2, "high": 1})[0]
+
+
+def test_who_cannot_make_those_checks_is_refused(server: Server, twin_id: str) -> None:
+    """A writer without the class cannot get round them."""
+    with StateManager(twin_id, url=server.url, model=Window) as twin, other_process(server, twin_id) as other:
+        twin.set_state({"low": 0})
+        for write in (lambda: other.update_state({"low": 5}), lambda: other.set_state({"low": 5})):
+            with pytest.raises(ModelMismatch, match="only Python can make"):
+                write()
+        assert other.get_current_state()["low"] == 0
+
+
+def test_a_python_checked_write_is_made_on_the_state_that_was_checked(server: Server, twin_id: str) -> None:
+    """Two writers that would each be right alone cannot be wrong together."""
+    with StateManager(twin_id, url=server.url, model=Window) as twin:
+        twin.set_state({"low": 0, "high": 10})
+        with other_process(server, twin_id, model=Window) as other:
+            driver, raced = twin._driver, []
+            real = driver.run
+
+            def run(call: Any) -> Any:
+                value = real(call)
+                if call.target == "lookup" and not raced:
+                    raced.append(other.update_state({"high": 4}))
+                return value
+
+            driver.run = run  # type: ignore[method-assign]
+            with pytest.raises(StateValidationError, match="low is above high"):
+                twin.update_state({"low": 5})
+            assert raced
+            assert twin.update_state({"low": 3}).version == 3
+
+
+def test_validate_state_says_what_a_set_would(twin: StateManager) -> None:
+    """The messages that callers know."""
+    assert twin.validate_state("x") == (False, "State must be a dictionary")
+    assert twin.validate_state(None) == (False, "State must be a dictionary")
+    for bad in ("yesterday", 5, "2025-02-30T00:00:00Z"):
+        assert twin.validate_state({"timestamp": bad})[1].startswith("Invalid timestamp format")
+    ok, message = twin.validate_state({"materials": {"glass": {"inventory": -1, "quality": 2}}})
+    assert not ok
+    assert "/materials/glass/inventory" in message
+    assert "/materials/glass/quality" in message
+    assert "NaN" in twin.validate_state({"a": float("nan")})[1]
+    assert twin.validate_state({"a": 1}) == (True, "State is valid")
