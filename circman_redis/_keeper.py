@@ -25,7 +25,7 @@ from contextlib import suppress
 
 KILL_AFTER = 60.0  # seconds that a server has to write what it holds and end, before it is killed
 SYNC_EVERY = 1.0  # seconds between two syncs of what was written; what a power cut may cost
-LEFT_OVER_WAIT = 60  # seconds that a server without a keeper has to end, before this keeper gives up
+LEFT_OVER_WAIT = 60.0  # seconds that a server without a keeper has to end, before this keeper gives up
 PR_SET_PDEATHSIG = 1
 
 # No network, one unix socket. With appendfsync off every write is with the kernel before it is answered: a
@@ -49,7 +49,10 @@ def main(binary: str, socket_path: str) -> None:
     """Become the folder's keeper, let the caller's process return, run the server, and end with it."""
     _reset_signals()
     os.umask(0o077)
-    _take("keeper.lock", wait=False)
+    try:
+        _take("keeper.lock", wait=False)
+    except BlockingIOError:
+        return  # another one was quicker, as its starter was killed and ours came next
     server_lock = _take_over(socket_path)
     if os.fork():
         os._exit(0)  # whoever called is never our parent: it has no zombie to reap
@@ -87,16 +90,16 @@ def _take_over(socket_path: str) -> int:
     """Get ``server.lock``; a server that outlived its keeper is asked to end, and waited for."""
     with suppress(BlockingIOError):
         return _take("server.lock", wait=False)
-    _say(f"a server without a keeper is here: asked it to end, waiting for at most {LEFT_OVER_WAIT} s")
+    _say(f"a server without a keeper is here: asked it to end, waiting for at most {LEFT_OVER_WAIT:g} s")
     # By its socket, never by a pid from a file: that could be another process by now, or another container's.
     with suppress(OSError), socket.socket(socket.AF_UNIX) as link:
         link.settimeout(1)
         link.connect(socket_path)
         link.sendall(b"SHUTDOWN\r\n")
         link.recv(1)
-    signal.alarm(LEFT_OVER_WAIT)
+    signal.setitimer(signal.ITIMER_REAL, LEFT_OVER_WAIT)  # its signal ends this process
     lock = _take("server.lock")
-    signal.alarm(0)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     return lock
 
 

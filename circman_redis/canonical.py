@@ -72,9 +72,7 @@ def _read_value(rest: Iterator[str]) -> _Tree:
 
 def _read_object(rest: Iterator[str]) -> dict[str, _Tree]:
     members: dict[str, _Tree] = {}
-    for part in rest:
-        if part == "}":
-            break
+    while (part := next(rest)) != "}":
         name = next(rest) if part == "," else part
         if name in members:
             raise InvalidJSON(f"JSON text: a duplicate key, {name}", {"reason": "a duplicate key"})

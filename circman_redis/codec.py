@@ -22,10 +22,11 @@ from circman_redis._values import (
     OVER_DOUBLE,
     TOO_BIG,
     TOO_DEEP,
+    WITH_NUMPY,
     Walk,
     invalid,
     is_dataclass,
-    is_plain_and_sound,
+    is_plain,
     loaded,
     name_of,
     step,
@@ -39,9 +40,7 @@ _OPENING, _CLOSING = frozenset("{["), frozenset("}]")
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
 
-def encode(
-    value: object, *, what: str = "state", max_bytes: int | None = None, root: Root = "object"
-) -> bytes:
+def encode(value: object, *, what: str = "state", max_bytes: int | None = None, root: Root = "object") -> bytes:
     """Writes a value as compact JSON.
 
     Besides JSON values: tuples, mappings, dataclasses, pydantic models (by alias), numpy scalars and arrays,
@@ -63,13 +62,9 @@ def encode(
     if unsure and not _may_be_object(value):
         _refuse_root(what, name_of(value))
     try:
-        text = orjson.dumps(value, step, OPTIONS)
+        text = orjson.dumps(value, step, OPTIONS) if is_plain(value) else _dump_slowly(value, what)
     except TypeError:  # orjson does not say where: the walk does, or puts right what only orjson minds
-        text = orjson.dumps(Walk(what).plain(value), option=OPTIONS)
-    else:
-        # orjson writes NaN as null, and goes deeper: to be looked into only where the text allows for it.
-        if (b"null" in text or _may_be_deep(text)) and not is_plain_and_sound(value):
-            Walk(what).plain(value)
+        text = _dump_slowly(value, what)
     if unsure and not text.startswith(b"{"):  # a model may write itself as anything
         _refuse_root(what, name_of(value))
     if max_bytes is not None:
@@ -77,18 +72,16 @@ def encode(
     return text
 
 
+def _dump_slowly(value: object, what: str) -> bytes:
+    return orjson.dumps(Walk(what).plain(value), option=WITH_NUMPY)
+
+
 def _may_be_object(value: object) -> bool:
     return isinstance(value, (Mapping, loaded("pydantic.main", "BaseModel"))) or is_dataclass(value)
 
 
 def _refuse_root(what: str, found: str) -> NoReturn:
-    raise InvalidJSON(
-        f"{what} {NOT_AN_OBJECT} (a dict), not {found}", {"pointer": "", "reason": NOT_AN_OBJECT}
-    )
-
-
-def _may_be_deep(text: bytes) -> bool:
-    return len(text) > 2 * MAX_DEPTH and text.count(b"{") + text.count(b"[") > MAX_DEPTH
+    raise InvalidJSON(f"{what} {NOT_AN_OBJECT} (a dict), not {found}", {"pointer": "", "reason": NOT_AN_OBJECT})
 
 
 def _check_size(text: bytes, what: str, max_bytes: int) -> None:

@@ -34,6 +34,7 @@ if sys.platform != "win32":
 START_TIMEOUT = 120.0
 """Seconds that a server has to answer; a large append-only file takes long to read."""
 
+_PATIENCE = 1.0  # seconds to wait for a sign of life
 _STARTS = 3  # more than one, as somebody may kill a server that is just starting
 _KEEPER = Path(__file__).with_name("_keeper.py")
 
@@ -103,9 +104,7 @@ class EmbeddedServer:
             EmbeddedUnavailable: this use was closed, or the server cannot be started.
         """
         if self.closed:
-            raise EmbeddedUnavailable(
-                f"this use of the embedded server in {self.folder} was closed: open another"
-            )
+            raise EmbeddedUnavailable(f"this use of the embedded server in {self.folder} was closed: open another")
         deadline = time.monotonic() + self._timeout
         with _explained(self.folder):
             if not folders.is_same(self._users, self.folder / USERS_LOCK):
@@ -165,9 +164,7 @@ class EmbeddedServer:
         """Start the keeper. It detaches itself once it holds its lock and no older server is left."""
         binary = find_binary()
         if not sys.executable or getattr(sys, "frozen", False):
-            raise EmbeddedUnavailable(
-                f"a Python interpreter is needed to start the embedded server: {OTHERWISE}"
-            )
+            raise EmbeddedUnavailable(f"a Python interpreter is needed to start the embedded server: {OTHERWISE}")
         path = folders.socket_path(self.folder)
         if path.parent == self.folder:
             path = Path(path.name)  # the keeper's working directory is the folder
@@ -227,16 +224,14 @@ def _make_executable(binary: Path) -> None:
     try:
         binary.chmod(binary.stat().st_mode | 0o111)
     except OSError as error:
-        raise EmbeddedUnavailable(
-            f"{binary} is not executable: run chmod +x on it, or {OTHERWISE}"
-        ) from error
+        raise EmbeddedUnavailable(f"{binary} is not executable: run chmod +x on it, or {OTHERWISE}") from error
 
 
 def _ask(path: Path) -> Literal["up", "loading", "silent", "gone"]:
     """Ask the server for a sign of life: any answer is one, but for that it is still reading its data."""
     try:
         with socket.socket(socket.AF_UNIX) as link:
-            link.settimeout(1.0)
+            link.settimeout(_PATIENCE)
             link.connect(os.fsencode(path))
             link.sendall(b"PING\r\n")
             reply = link.recv(64)
@@ -255,6 +250,6 @@ def _explained(folder: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:
         raise EmbeddedUnavailable(
-            f"cannot use {folder} for the embedded server: {error}; "
-            'name another folder (url="embedded:///some/folder")'
+            f"cannot run the embedded server in {folder}: {error}; "
+            'name another folder (url="embedded:///some/folder"), or pass the URL of a server'
         ) from error

@@ -16,6 +16,7 @@
     │   ├── StoreUnavailable       (ConnectionError) no answer from the server
     │   └── EmbeddedUnavailable    the embedded server cannot be had or started
     └── UsageError                 (ValueError) an argument or a setting is wrong
+        └── PointerError           (LookupError) a JSON Pointer that leads nowhere
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ class CircmanError(Exception):
 
 class UsageError(CircmanError, ValueError):
     """An argument or a setting is wrong, or contradicts one given before."""
+
+
+class PointerError(UsageError, LookupError):
+    """A JSON Pointer leads to a place that the document does not have."""
 
 
 class StateError(CircmanError):

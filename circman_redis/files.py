@@ -130,9 +130,7 @@ def read_text(path: str | Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     with Path(path).open("rb") as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
-        raise StateTooLarge(
-            f"{path}: more than the {max_bytes:,} bytes that are accepted", {"limit": max_bytes}
-        )
+        raise StateTooLarge(f"{path}: more than the {max_bytes:,} bytes that are accepted", {"limit": max_bytes})
     return content
 
 

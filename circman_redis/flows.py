@@ -16,7 +16,7 @@ from typing import Any, TypeGuard, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from circman_redis import patch, protocol, rules
-from circman_redis.codec import JSONText, check_text, decode, encode
+from circman_redis.codec import JSONText, check_text, compact, decode, encode
 from circman_redis.errors import (
     InvalidJSON,
     ModelMismatch,
@@ -150,9 +150,11 @@ class Twin:
     def body(self, document: Document, what: str) -> bytes:
         """The JSON text that a commit sends."""
         if isinstance(document, JSONText):
-            if len(document) > self.max_bytes:
-                raise StateTooLarge(f"{what}: {len(document)} bytes are over the limit of {self.max_bytes} (max_bytes)")
-            return check_text(document, what=what)
+            # Without its indentation: what was exported can be imported, however large it looks.
+            text = compact(bytes(check_text(document, what=what))).encode()
+            if len(text) > self.max_bytes:
+                raise StateTooLarge(f"{what}: {len(text)} bytes are over the limit of {self.max_bytes} (max_bytes)")
+            return text
         return encode(document, what=what, max_bytes=self.max_bytes)
 
     def set(self, state: Document, options: Options, op: str = "set") -> Flow[Commit]:

@@ -401,8 +401,7 @@ class StateManager:
             FileNotFoundError: no such file; the places tried are named. The other errors are those of `set_state`.
         """
         path = files.find_import(file_path, self._results.folder())
-        text = files.read_text(path, max_bytes=self._twin.max_bytes)
-        self._driver.drive(self._twin.set(JSONText(text), Options(), "import"))
+        self._driver.drive(self._twin.set(JSONText(files.read_text(path)), Options(), "import"))
         return True
 
     # --- itself ----------------------------------------------------------------------------------------------

@@ -7,14 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from circman_redis.errors import UsageError
+from circman_redis.errors import PointerError, UsageError
 
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
 _INDEX = re.compile(r"0|[1-9][0-9]*", re.ASCII)
-
-
-class PointerError(UsageError, LookupError):
-    """A JSON Pointer leads to a place that the document does not have."""
 
 
 class _Missing:
@@ -29,6 +25,7 @@ class _Missing:
 
 MISSING: Final = _Missing()
 """Stands where a document has nothing. Not None, which is JSON's null."""
+_NO_DEFAULT: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +170,7 @@ def join_pointer(tokens: Iterable[str | int]) -> str:
     return "".join("/" + str(token).replace("~", "~0").replace("/", "~1") for token in tokens)
 
 
-def resolve(document: Any, pointer: str, default: Any = MISSING) -> Any:
+def resolve(document: Any, pointer: str, default: Any = _NO_DEFAULT) -> Any:
     """The value that a JSON Pointer leads to (RFC 6901, section 4).
 
     Args:
@@ -190,7 +187,7 @@ def resolve(document: Any, pointer: str, default: Any = MISSING) -> Any:
     for level, token in enumerate(tokens):
         found = _child(value, token)
         if found is MISSING:
-            if default is not MISSING:
+            if default is not _NO_DEFAULT:
                 return default
             place = join_pointer(tokens[:level]) or "the top level"
             raise PointerError(f"nothing at {pointer}: {place} is {_contents(value)}, without {token!r}")

@@ -74,9 +74,7 @@ def compile_model(model: type[BaseModel]) -> CompiledModel:
         raise UsageError(f"model {model.__qualname__}: {error}") from error
     rules, unsaid = schema_rules(schema)
     if rules[""].get("type") != "object":
-        raise UsageError(
-            f"model {model.__qualname__}: a state is a JSON object, and this model's JSON is not"
-        )
+        raise UsageError(f"model {model.__qualname__}: a state is a JSON object, and this model's JSON is not")
     reasons = tuple(sorted(unsaid | python_checks(model.__pydantic_core_schema__)))
     return CompiledModel(
         name=model.__qualname__,

@@ -151,9 +151,7 @@ _CHECKS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "maxLength": _length(lambda length, bound: length <= bound),
     "enum": lambda value, wanted: any(_same(value, one) for one in wanted),
     "const": _same,
-    "format": lambda value, wanted: (
-        wanted != "date-time" or not isinstance(value, str) or _is_timestamp(value)
-    ),
+    "format": lambda value, wanted: wanted != "date-time" or not isinstance(value, str) or _is_timestamp(value),
 }
 
 TYPE_NAMES: Final = tuple(_TYPES)

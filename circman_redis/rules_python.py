@@ -65,7 +65,7 @@ _COVERED: Final[dict[str, frozenset[str]]] = {
         "json-or-python": "json_schema python_schema",
         "lax-or-strict": "lax_schema strict_schema",
         "custom-error": "",
-        "tagged-union": "choices discriminator",
+        "tagged-union": "choices discriminator",  # oneOf, says the JSON Schema side
     }.items()
 }
 
@@ -206,11 +206,6 @@ def _literal(node: Node) -> Iterator[str]:
         yield "literal"
 
 
-def _default(node: Node) -> Iterator[str]:
-    if node.get("on_error", "raise") != "raise":
-        yield "default on_error"
-
-
 def _tuple(node: Node) -> Iterator[str]:
     if len(node["items_schema"]) != 1 or node.get("variadic_item_index") != 0:
         yield "prefixItems"
@@ -224,10 +219,6 @@ def _dict(node: Node) -> Iterator[str]:
     keys = node.get("keys_schema", {"type": "any"})
     if keys["type"] not in ("any", "str") or keys.keys() - _NEUTRAL:
         yield "propertyNames"
-
-
-def _tagged_union(_: Node) -> Iterator[str]:
-    yield "oneOf"
 
 
 def _field(node: Node) -> Iterator[str]:
@@ -254,12 +245,10 @@ _SPECIAL: Final[dict[str, Callable[[Node], Iterator[str]]]] = {
     "float": _number,
     "datetime": _datetime,
     "literal": _literal,
-    "default": _default,
     "tuple": _tuple,
     "set": _set,
     "frozenset": _set,
     "dict": _dict,
-    "tagged-union": _tagged_union,
     "model-field": _field,
     "typed-dict-field": _field,
     "dataclass-field": _field,

@@ -143,7 +143,7 @@ class _Compiler:
 
     def unite(self, place: str, branches: list[_Branch]) -> _Branch:
         # As text, for in Python 1 equals True.
-        texts = {json.dumps(branch.schema, sort_keys=True, default=str): branch for branch in branches}
+        texts = {json.dumps(branch.schema): branch for branch in branches}
         unique = list(texts.values())
         if len(unique) == 1:
             return unique[0]

@@ -48,9 +48,7 @@ def parse_timestamp(text: str) -> datetime:
     """
     found = _TIMESTAMP.fullmatch(text)
     if not found:
-        raise ValueError(
-            f"Invalid timestamp format: {text!r}, wanted YYYY-MM-DDTHH:MM:SS[.digits][Z|+HH:MM|-HH:MM]"
-        )
+        raise ValueError(f"Invalid timestamp format: {text!r}, wanted YYYY-MM-DDTHH:MM:SS[.digits][Z|+HH:MM|-HH:MM]")
     try:
         return _wall_clock(found) - _offset(found)
     except (ValueError, OverflowError) as error:

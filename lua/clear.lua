@@ -7,21 +7,18 @@
 -- Publishes one event with op clear
 local STATE, HISTORY, META, TIMES, EVENTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local ACTOR = ARGV[1]
-local RULES
 -- @include base
 -- @include time
--- @include json
--- @include merge
 -- @include twin
 -- @include notice
 
 local function clear()
   local twin = read_twin()
   if not twin.state then return 0 end
-  local removed = call('LLEN', HISTORY)
-  call('ZREMRANGEBYRANK', TIMES, 0, -1)
-  call('ZADD', TIMES, format('%.0f', twin.stamp), format('%.0f', twin.version))
-  call('UNLINK', HISTORY)
+  local removed = redis.call('LLEN', HISTORY)
+  redis.call('ZREMRANGEBYRANK', TIMES, 0, -1)
+  redis.call('ZADD', TIMES, ('%.0f'):format(twin.stamp), ('%.0f'):format(twin.version))
+  redis.call('UNLINK', HISTORY)
   notice(twin, 'clear')
   return removed
 end

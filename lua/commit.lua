@@ -16,7 +16,7 @@
 local STATE, HISTORY, META, RULES, IDS, OLD_IDS, TIMES, EVENTS =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local OP, EXPECTED, ID, ACTOR, MODEL, AGE = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local FIRST_BODY = 7
+local FIRST_BODY, MAX_MESSAGE = 7, 32768 -- a longer event leaves its body out
 -- @include base
 -- @include time
 -- @include json
@@ -30,46 +30,51 @@ local ID_WINDOW = 2048 -- calls: an id is remembered for one to two windows
 local TRIM_TIMES_EVERY = 64 -- versions
 
 local function check_arguments()
+  local bodies = math.max(#ARGV - FIRST_BODY + 1, 0)
+  if bodies < 1 or bodies > MOST_BODIES then
+    refuse('TOO_LARGE', ('{"commits":%d,"most":%d}'):format(bodies, MOST_BODIES))
+  end
+  for _, text in ipairs({ ID, ACTOR, OP, EXPECTED, MODEL, AGE }) do
+    if #text > 128 or not is_utf8(text) then
+      refuse('BAD_JSON', '{"reason":"a commit id, an actor or another argument that is not 0 to 128 bytes of UTF-8"}')
+    end
+  end
   local known = OP == 'set' or OP == 'merge' or OP == 'adjust' or OP == 'import'
   if not known then refuse('BAD_JSON', '{"reason":' .. quote('unknown op ' .. OP) .. '}') end
-  local bodies = #ARGV - FIRST_BODY + 1
-  if bodies < 1 or bodies > MOST_BODIES then
-    refuse('TOO_LARGE', format('{"commits":%d,"most":%d}', bodies, MOST_BODIES))
-  end
-  for _, text in ipairs({ ID, ACTOR }) do
-    if #text > 128 or (find(text, '[\128-\255]') and not is_utf8(text)) then
-      refuse('BAD_JSON', '{"reason":"a commit id or an actor that is not 0 to 128 bytes of UTF-8"}')
-    end
+  if not AGE:find('^%d+$') then
+    refuse('BAD_JSON', '{"reason":' .. quote('an age that is no number of milliseconds: ' .. AGE) .. '}')
   end
 end
 
 -- What the commit with this id returned, if it was made before.
 local function recognised(twin)
   if ID == '' then return nil end
-  local record = call('HGET', IDS, ID) or call('HGET', OLD_IDS, ID)
+  local record = redis.call('HGET', IDS, ID) or redis.call('HGET', OLD_IDS, ID)
   if record then
     local reply = { twin.epoch, 1 }
-    for part in string.gmatch(record, '[^\n]+') do reply[#reply + 1] = part end
+    for part in record:gmatch('[^\n]+') do reply[#reply + 1] = part end
     reply[4] = tonumber(reply[4])
     return reply
   end
   if AGE ~= '0' then
-    local since = tonumber(call('HGET', META, 'ids_since') or '0')
-    if since > 0 and twin.now - tonumber(AGE) * 1000 <= since then
+    local since = tonumber(redis.call('HGET', META, 'ids_since') or '0')
+    if since > 0 and twin.now - AGE * 1000 <= since then
       refuse('EXPIRED', '{"id":' .. quote(ID) .. ',"remembered_since":"' .. to_iso(since) .. '"}')
     end
   end
 end
 
 local function check_expectations(twin)
-  if EXPECTED ~= '' and tonumber(EXPECTED) ~= twin.version then
-    refuse('CONFLICT', format('{"expected":%s,"actual":%.0f}', tonumber(EXPECTED) and EXPECTED or quote(EXPECTED), twin.version))
+  local actual = ('%.0f'):format(twin.version)
+  if EXPECTED ~= '' and EXPECTED ~= actual then
+    local is_number = EXPECTED == '0' or EXPECTED:find('^[1-9]%d*$')
+    refuse('CONFLICT', ('{"expected":%s,"actual":%s}'):format(is_number and EXPECTED or quote(EXPECTED), actual))
   end
   local has_it = MODEL == twin.model_hash
   -- A model with checks that only Python can make binds everybody: who cannot have made them is refused.
   local unchecked = twin.checks == 'python' and not (has_it and (EXPECTED ~= '' or OP == 'set' or OP == 'import'))
   if unchecked or (MODEL ~= '' and not has_it) then
-    refuse('MODEL', format('{"yours":%s,"published":%s,"model":%s,"checks":%s}', quote(MODEL),
+    refuse('MODEL', ('{"yours":%s,"published":%s,"model":%s,"checks":%s}'):format(quote(MODEL),
       quote(twin.model_hash or ''), quote(twin.model or ''), quote(twin.checks or '')))
   end
 end
@@ -77,25 +82,30 @@ end
 -- Gives the tree a timestamp where it has none (null counts as none), and returns the text that goes with it.
 local function stamped(tree, text, timestamp)
   local given = tree.values.timestamp
-  if given and given ~= 'null' then return text end
   tree.values.timestamp = timestamp
   if given then return write_json(tree) end
   tree.keys[#tree.keys + 1] = 'timestamp'
-  return sub(text, 1, -2) .. (text == '{}' and '' or ',') .. '"timestamp":' .. timestamp .. '}'
+  return text:sub(1, -2) .. (text == '{}' and '' or ',') .. '"timestamp":' .. timestamp .. '}'
 end
 
 -- The state's own timestamp: its JSON text, and its microseconds (the commit's, where it names no time).
-local function own_time(state, committed)
-  local _, first, last = locate(state, 'timestamp')
-  local text = first and sub(state, first, last) or 'null'
-  if byte(text) == 123 or byte(text) == 91 then text = 'null' end
-  return text, byte(text) == 34 and from_iso(plain(sub(text, 2, -2))) or committed
+local function own_time(tree, state, committed)
+  local text = tree.values.timestamp
+  if not text then
+    local _, first, last = locate(state, 'timestamp', 2)
+    text = first and state:sub(first, last)
+  end
+  if type(text) ~= 'string' or text:byte() == 123 or text:byte() == 91 then return 'null', committed end
+  return text, text:byte() == 34 and from_iso(plain(text:sub(2, -2))) or committed
 end
 
--- Steps 3 to 6: what `body` makes of `twin`, which is brought forward; returns the commit's head record.
+local function rule_texts(places) return redis.call('HMGET', RULES, unpack(places)) end
+
+-- Steps 3 to 6: what `body` makes of `twin`, which is brought forward; returns the commit and its head record.
 local function advance(twin, body, id)
-  local size = #body
-  if size > twin.max_bytes then refuse('TOO_LARGE', format('{"bytes":%d,"max_bytes":%d}', size, twin.max_bytes)) end
+  if #body > twin.max_bytes then
+    refuse('TOO_LARGE', ('{"bytes":%d,"max_bytes":%d}'):format(#body, twin.max_bytes))
+  end
   local tree, text = read_json(body)
   local whole = OP == 'set' or OP == 'import'
   if OP == 'adjust' then
@@ -103,79 +113,94 @@ local function advance(twin, body, id)
     tree = adjustment(twin.state, tree)
     text = write_json(tree)
   end
-  if twin.auto_timestamp then text = stamped(tree, text, twin.committed_json) end
+  local given = tree.values.timestamp
+  if twin.auto_timestamp and (not given or given == 'null') then text = stamped(tree, text, twin.committed_json) end
   local standing = whole and WHOLE or (twin.state and MERGED or MADE)
-  local state = whole and text or merge(twin.state or '{}', tree)
-  if #state > twin.max_bytes then refuse('TOO_LARGE', format('{"bytes":%d,"max_bytes":%d}', #state, twin.max_bytes)) end
-  if twin.validation ~= 'none' then
-    refuse_violations(violations_of(tree, standing, twin.validation == 'strict', twin.rule_texts))
+  local state = whole and text or merge(twin.state or '{}', tree, tree.keys)
+  if #state > twin.max_bytes then
+    refuse('TOO_LARGE', ('{"bytes":%d,"max_bytes":%d}'):format(#state, twin.max_bytes))
   end
-  local timestamp, stamp = own_time(state, twin.now)
-  twin.version, twin.state = twin.version + 1, state
-  local facts = format('{"version":%.0f,"timestamp":%s,"committed_at":%s,"op":"%s","actor":%s,"id":%s', twin.version,
-    timestamp, twin.committed_json, OP, ACTOR == '' and 'null' or quote(ACTOR), id == '' and 'null' or quote(id))
+  if twin.validation ~= 'none' then
+    refuse_violations(violations_of(tree, standing, twin.validation == 'strict', rule_texts))
+  end
+  local timestamp, stamp = own_time(tree, state, twin.now)
+  local version = ('%.0f'):format(twin.version + 1)
+  twin.version, twin.state, twin.stamp = twin.version + 1, state, stamp
+  local facts = '{"version":' .. version .. ',"timestamp":' .. timestamp .. ',"committed_at":' .. twin.committed_json
+    .. ',"op":"' .. OP .. '","actor":' .. (ACTOR == '' and 'null' or quote(ACTOR))
+    .. ',"id":' .. (id == '' and 'null' or quote(id))
+  twin.head = facts .. ',"patch":' .. (whole and 'null' or text) .. '}'
   return {
-    version = twin.version, state = state, timestamp = timestamp, stamp = stamp, facts = facts,
-    patch = whole and 'null' or text, event_body = whole and '"state":' .. state or '"patch":' .. text,
+    version = version, timestamp = timestamp, stamp = stamp, facts = facts,
+    news = whole and ',"state":' .. state or ',"patch":' .. text,
   }
 end
 
 -- Keeps, per timestamp, the newest version that has it or an earlier one: a look-up takes the last one not after it.
-local function index_times(twin, commits)
-  local latest = twin.stamp
+local function index_times(commits, latest)
   for _, commit in ipairs(commits) do
-    local score = format('%.0f', commit.stamp)
-    if latest and commit.stamp <= latest then call('ZREMRANGEBYSCORE', TIMES, score, '+inf') end
-    call('ZADD', TIMES, score, format('%.0f', commit.version))
+    local score = ('%.0f'):format(commit.stamp)
+    if latest and commit.stamp <= latest then redis.call('ZREMRANGEBYSCORE', TIMES, score, '+inf') end
+    redis.call('ZADD', TIMES, score, commit.version)
     latest = commit.stamp
   end
 end
 
 local function trim_times(oldest)
-  local stale = call('ZRANGE', TIMES, 0, 2 * TRIM_TIMES_EVERY)
-  for i, version in ipairs(stale) do
+  for i, version in ipairs(redis.call('ZRANGE', TIMES, 0, 2 * TRIM_TIMES_EVERY)) do
     if tonumber(version) >= oldest then
-      if i > 1 then call('ZREMRANGEBYRANK', TIMES, 0, i - 2) end
+      if i > 1 then redis.call('ZREMRANGEBYRANK', TIMES, 0, i - 2) end
       return
     end
   end
 end
 
 -- The first write is one that fails cleanly; the second can still meet a wrong type, and then takes it back.
-local function append(twin, commits, entries)
-  local length = 0
-  if entries[1] then length = call('LPUSH', HISTORY, unpack(entries)) end
-  local ok, problem = pcall(index_times, twin, commits)
+local function append(twin, commits, entries, latest)
+  local length = entries[1] and redis.call('LPUSH', HISTORY, unpack(entries)) or 0
+  local ok, problem = pcall(index_times, commits, latest)
   if not ok then
-    if entries[1] then call('LTRIM', HISTORY, #entries, -1) end
+    if entries[1] then redis.call('LTRIM', HISTORY, #entries, -1) end
     error(problem)
   end
-  if length > twin.history_length then call('LTRIM', HISTORY, 0, twin.history_length - 1) end
-  if floor(twin.version / TRIM_TIMES_EVERY) > floor((twin.version - #commits) / TRIM_TIMES_EVERY) then
+  if length > twin.history_length then redis.call('LTRIM', HISTORY, 0, twin.history_length - 1) end
+  if twin.version % TRIM_TIMES_EVERY < #commits then
     trim_times(twin.version - math.min(length, twin.history_length))
   end
 end
 
 -- Two generations of ids: the older one is dropped whole, so that remembering is cheap and bounded.
-local function remember(twin, first, commits)
-  if twin.calls % ID_WINDOW == 0 and call('EXISTS', IDS) == 1 then
-    call('UNLINK', OLD_IDS)
-    call('RENAME', IDS, OLD_IDS)
-    call('HSET', META, 'ids_since', call('HGET', META, 'ids_rotated') or '0', 'ids_rotated', format('%.0f', twin.now))
+local function remember(twin, commits)
+  if twin.calls % ID_WINDOW == 0 and redis.call('EXISTS', IDS) == 1 then
+    redis.call('UNLINK', OLD_IDS)
+    redis.call('RENAME', IDS, OLD_IDS)
+    redis.call('HSET', META, 'ids_since', redis.call('HGET', META, 'ids_rotated') or '0',
+      'ids_rotated', ('%.0f'):format(twin.now))
   end
   if ID == '' then return end
-  local record = { twin.committed_at, format('%.0f', first) }
-  for i, commit in ipairs(commits) do record[i + 2] = commit.timestamp end
-  call('HSET', IDS, ID, concat(record, '\n'))
+  local record = twin.committed_at .. '\n' .. commits[1].version
+  for _, commit in ipairs(commits) do record = record .. '\n' .. commit.timestamp end
+  redis.call('HSET', IDS, ID, record)
 end
 
 local function publish(twin, commits)
-  local names = '{"twin":' .. quote(twin.name) .. ',"epoch":"' .. twin.epoch .. '",'
+  local names = '{"twin":' .. quote(twin_id()) .. ',"epoch":"' .. twin.epoch .. '",'
   for _, commit in ipairs(commits) do
-    local start = names .. sub(commit.facts, 2) .. ','
-    local body = #start + #commit.event_body < MAX_MESSAGE and commit.event_body or '"body":"omitted"'
-    call('PUBLISH', EVENTS, start .. body .. '}')
+    local start = names .. commit.facts:sub(2)
+    local news = #start + #commit.news < MAX_MESSAGE and commit.news or ',"body":"omitted"'
+    redis.call('PUBLISH', EVENTS, start .. news .. '}')
   end
+end
+
+-- Version 1 begins an epoch. Lua's random numbers are the same in every run of a script, so the token is made of
+-- the clock and of the caller's commit id, which is random.
+local function start_epoch(twin)
+  for _, key in ipairs({ HISTORY, IDS, OLD_IDS, TIMES }) do
+    if redis.call('EXISTS', key) == 1 then
+      corrupt(key, 'is left over from a twin that has no state: delete the twin first')
+    end
+  end
+  twin.epoch = ('%x'):format(twin.now) .. ID:gsub('%W', ''):sub(1, 8)
 end
 
 local function commit_all()
@@ -188,22 +213,19 @@ local function commit_all()
 
   twin.committed_at = to_iso(twin.now)
   twin.committed_json = '"' .. twin.committed_at .. '"'
-  local first, many = twin.version + 1, #ARGV > FIRST_BODY
+  local first, latest, many = twin.version + 1, twin.stamp, #ARGV > FIRST_BODY
   local commits, entries = {}, {}
-  local head, state = twin.head, twin.state
   for i = FIRST_BODY, #ARGV do
-    if head then entries[#entries + 1] = entry(head, state) end
-    local commit = advance(twin, ARGV[i], (many and ID ~= '') and ID .. '#' .. (i - FIRST_BODY + 1) or ID)
-    commits[#commits + 1] = commit
-    head, state = commit.facts .. ',"patch":' .. commit.patch .. '}', commit.state
+    if twin.head then entries[#entries + 1] = entry(twin.head, twin.state) end
+    commits[#commits + 1] = advance(twin, ARGV[i], (many and ID ~= '') and ID .. '#' .. (i - FIRST_BODY + 1) or ID)
   end
   if first == 1 then start_epoch(twin) end
 
-  append(twin, commits, entries)
-  call('SET', STATE, state)
-  call('HSET', META, 'version', format('%.0f', twin.version), 'epoch', twin.epoch, 'head', head, 'bytes', #state,
-    'stamp', format('%.0f', commits[#commits].stamp), 'committed', format('%.0f', twin.now), 'calls', twin.calls)
-  remember(twin, first, commits)
+  append(twin, commits, entries, latest)
+  redis.call('SET', STATE, twin.state)
+  redis.call('HSET', META, 'version', commits[#commits].version, 'epoch', twin.epoch, 'head', twin.head,
+    'bytes', #twin.state, 'stamp', ('%.0f'):format(twin.stamp), 'committed', ('%.0f'):format(twin.now), 'calls', twin.calls)
+  remember(twin, commits)
   publish(twin, commits)
 
   local reply = { twin.epoch, 0, twin.committed_at, first }

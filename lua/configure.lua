@@ -27,7 +27,7 @@ local function pairs_of(text, keep_json)
   local tree, flat = (read_json(text)), {}
   for _, key in ipairs(tree.keys) do
     local value = write_json(tree.values[key])
-    if not keep_json and byte(value) == 34 then value = plain(sub(value, 2, -2)) end
+    if not keep_json and value:byte() == 34 then value = plain(value:sub(2, -2)) end
     flat[#flat + 1], flat[#flat + 2] = plain(key), value
   end
   return flat
@@ -36,7 +36,7 @@ end
 local function check_settings(flat)
   local allowed = { history_length = '^[1-9]%d*$', max_bytes = '^[1-9]%d*$', auto_timestamp = '^[01]$' }
   for i = 1, #flat, 2 do
-    if not allowed[flat[i]] or not find(flat[i + 1], allowed[flat[i]]) then
+    if not allowed[flat[i]] or not flat[i + 1]:find(allowed[flat[i]]) then
       refuse('BAD_JSON', '{"reason":' .. quote('no such setting: ' .. flat[i] .. ' = ' .. flat[i + 1]) .. '}')
     end
   end
@@ -56,16 +56,16 @@ local function check_state(twin, rules, validation)
 end
 
 local function write_rules(rules)
-  call('UNLINK', RULES)
+  redis.call('UNLINK', RULES)
   for start = 1, #rules, MOST_PAIRS do
-    call('HSET', RULES, unpack(rules, start, math.min(start + MOST_PAIRS - 1, #rules)))
+    redis.call('HSET', RULES, unpack(rules, start, math.min(start + MOST_PAIRS - 1, #rules)))
   end
-  call('SET', SCHEMA, NEW_SCHEMA)
+  redis.call('SET', SCHEMA, NEW_SCHEMA)
 end
 
 local function configure()
   local twin = read_twin()
-  call('LLEN', HISTORY) -- a wrong type is met before anything is written
+  redis.call('LLEN', HISTORY) -- a wrong type is met before anything is written
   local settings = pairs_of(SETTINGS)
   check_settings(settings)
   local publish = MODEL ~= '' and not (MODE == 'adopt' and twin.model_hash)
@@ -80,10 +80,10 @@ local function configure()
     end
     check_state(twin, rules, validation)
   end
-  if settings[1] then call('HSET', META, unpack(settings)) end
+  if settings[1] then redis.call('HSET', META, unpack(settings)) end
   if publish then write_rules(rules) end
-  local length = call('HGET', META, 'history_length')
-  if length and twin.state then call('LTRIM', HISTORY, 0, tonumber(length) - 1) end
+  local length = redis.call('HGET', META, 'history_length')
+  if length and twin.state then redis.call('LTRIM', HISTORY, 0, tonumber(length) - 1) end
   return publish and 1 or 0
 end
 

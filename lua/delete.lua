@@ -11,11 +11,11 @@ local ACTOR = ARGV[1]
 -- @include notice
 
 local function delete()
-  local m = call('TYPE', META).ok == 'hash' and call('HMGET', META, 'version', 'epoch', 'committed') or {}
+  local m = redis.call('TYPE', META).ok == 'hash' and redis.call('HMGET', META, 'version', 'epoch', 'committed') or {}
   local twin = {
-    name = match(STATE, '{(.-)}') or STATE, version = tonumber(m[1] or 0), epoch = m[2] or '', committed = tonumber(m[3] or 0),
+    version = tonumber(m[1] or 0), epoch = m[2] or '', committed = tonumber(m[3] or 0),
   }
-  local removed = call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
+  local removed = redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
   if removed > 0 then notice(twin, 'delete') end
   return twin.version
 end

@@ -8,33 +8,30 @@
 -- Errors  CIRCMAN_BAD_JSON (no time, no version) CIRCMAN_CORRUPT
 local STATE, HISTORY, META, TIMES = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local HOW, WANTED = ARGV[1], ARGV[2]
-local RULES
 -- @include base
 -- @include time
--- @include json
--- @include merge
 -- @include twin
 
 local function wanted_version(head_version)
   if HOW == 'head' then return head_version end
-  if HOW == 'version' and find(WANTED, '^%d+$') then return tonumber(WANTED) end
+  if HOW == 'version' and WANTED:find('^%d+$') then return tonumber(WANTED) end
   local us = HOW == 'time' and from_iso(WANTED)
   if not us then refuse('BAD_JSON', '{"reason":' .. quote('no time or version: ' .. HOW .. ' ' .. WANTED) .. '}') end
   -- Each member's score is below that of all newer ones, so the last one not after the time is the newest.
-  return tonumber(call('ZREVRANGEBYSCORE', TIMES, format('%.0f', us), '-inf', 'LIMIT', 0, 1)[1])
+  return tonumber(redis.call('ZREVRANGEBYSCORE', TIMES, ('%.0f'):format(us), '-inf', 'LIMIT', 0, 1)[1])
 end
 
 local function lookup()
-  local m = call('HMGET', META, 'version', 'epoch', 'head')
+  local m = redis.call('HMGET', META, 'version', 'epoch', 'head')
   local head_version = tonumber(m[1] or 0)
   local version = wanted_version(head_version)
   if not version or version < 1 or version > head_version then return false end
   if version == head_version then
-    local state = call('GET', STATE)
+    local state = redis.call('GET', STATE)
     if not state then corrupt(STATE, 'is missing, while meta says that there is a state') end
     return { m[2], entry(m[3], state) }
   end
-  local found = call('LINDEX', HISTORY, head_version - 1 - version)
+  local found = redis.call('LINDEX', HISTORY, head_version - 1 - version)
   return found and { m[2], found }
 end
 

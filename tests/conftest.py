@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 
 from circman_redis import StateManager
 from tests.servers import Server, lanes, version_of
+
+# No deadline: the machine may be busy. The same examples in every run of CI: what fails there can be repeated.
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 _numbers = itertools.count()
 

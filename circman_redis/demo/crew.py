@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, Any, Self
@@ -56,10 +57,11 @@ class Worker:
     def listen(self) -> None:
         """Takes in what the worker says, until its end."""
         assert self.process.stdout is not None  # noqa: S101 - it was started with a pipe
-        for line in self.process.stdout:
-            # The last line of one that was killed may be cut short: then it told nobody.
-            if line.endswith("\n"):
-                self._hear(json.loads(line))
+        with self.process.stdout as said:
+            for line in said:
+                # The last line of one that was killed may be cut short: then it told nobody.
+                if line.endswith("\n"):
+                    self._hear(json.loads(line))
         status = self.process.wait()
         if not self.done and self.failure is None:
             self.failure = _how_it_ended(status, self._last_words())
@@ -86,24 +88,20 @@ class Worker:
     def tell(self, text: str) -> None:
         """Sends the worker a line; one that has ended does not hear it."""
         assert self.process.stdin is not None  # noqa: S101 - it was started with a pipe
-        try:
+        with suppress(BrokenPipeError):  # `listen` learns how it ended
             self.process.stdin.write(text + "\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # `listen` learns how it ended
 
     def stop(self) -> None:
         """Has the worker end after the commit that it is at."""
         assert self.process.stdin is not None  # noqa: S101 - it was started with a pipe
-        try:
+        with suppress(BrokenPipeError):
             self.process.stdin.close()
-        except BrokenPipeError:
-            pass
 
 
 def _how_it_ended(status: int, last_words: str) -> str:
     if status < 0:
-        return f"was killed by {signal.Signals(-status).name}"
+        return f"was ended by signal {-status} ({signal.strsignal(-status)})"
     return f"ended with exit code {status}" + (f": {last_words}" if last_words else "")
 
 

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from circman_redis.errors import UsageError
+
 MADE_BY = "circman-redis demo"
 
 MATERIALS = {"silicon_wafer": 10_000, "solar_glass": 4_000, "eva_film": 2_000, "junction_box": 500}
@@ -13,6 +15,9 @@ MATERIALS = {"silicon_wafer": 10_000, "solar_glass": 4_000, "eva_film": 2_000, "
 
 HISTORY_LENGTH = 200_000
 """Every commit has to be there at the end, to be read back."""
+
+VALIDATION = "standard"
+"""The level of the twin's rules: what is known is checked, what is not (the irradiance) is let in."""
 
 MOST_COMMITS = 60_000
 """What a run aims at, at most: a long one is slower, so that its history fits the server's memory."""
@@ -84,10 +89,13 @@ def inventory(state: dict[str, Any], material: str) -> Any:
     return stock.get("inventory") if isinstance(stock, dict) else None
 
 
-def check_arguments(workers: int, seconds: float) -> str | None:
-    """What is wrong with the arguments of a run, None where nothing is."""
+def check_arguments(workers: int, seconds: float) -> None:
+    """Checks the arguments of a run.
+
+    Raises:
+        UsageError: for a number that is not allowed.
+    """
     if workers < 1:
-        return f"workers={workers}: use at least 1"
-    if not math.isfinite(seconds) or seconds <= 0:
-        return f"seconds={seconds}: use a number above 0"
-    return None
+        raise UsageError(f"workers={workers}: use at least 1")
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"seconds={seconds:g}: use a number above 0")

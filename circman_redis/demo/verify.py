@@ -1,4 +1,4 @@
-"""Pure: what stands in Redis at the end against what the workers were told: nothing lost, nothing twice, all adds up."""
+"""Pure: what stands in Redis against what the workers were told: nothing lost, nothing twice, all adds up."""
 
 from __future__ import annotations
 
@@ -59,9 +59,8 @@ class Balance:
         return self.start - self.consumed + self.restocked
 
     def __str__(self) -> str:
-        restocked = f" + {self.restocked} restocked" if self.restocked else ""
-        sum_ = f"{self.start} - {self.consumed} consumed{restocked} = {self._expected}"
-        return f"material balance: {self.material} {sum_}, in Redis: {self.found}"
+        sums = f"{self.start} - {self.consumed} + {self.restocked} = {self._expected}"
+        return f"{self.material:<14} {sums}, in Redis: {self.found}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +75,11 @@ class Verdict:
         problems: everything that does not hold, a sentence each.
     """
 
-    commits: int
-    lost: int
-    duplicated: int
-    balances: tuple[Balance, ...]
-    problems: tuple[str, ...]
+    commits: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    balances: tuple[Balance, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 def verify(
@@ -96,7 +95,8 @@ def verify(
     """
     audit = _Audit(start)
     for one in acknowledged:
-        audit.acknowledge(one, epoch)
+        audit.acknowledge(one)
+    audit.check_epoch(epoch)
     for entry, older in pairwise(chain(entries, (None,))):
         if entry is not None:
             audit.compare(entry, older)
@@ -107,26 +107,31 @@ def verify(
 class _Audit:
     start: Mapping[str, int]
     told: dict[str, Acknowledged] = field(default_factory=dict)
-    told_versions: dict[int, str] = field(default_factory=dict)
+    told_versions: dict[tuple[str, int], str] = field(default_factory=dict)
     found: dict[str, int] = field(default_factory=dict)
     head: HistoryEntry | None = None
     commits: int = 0
     duplicated: int = 0
     problems: list[str] = field(default_factory=list)
 
-    def acknowledge(self, one: Acknowledged, epoch: str) -> None:
+    def acknowledge(self, one: Acknowledged) -> None:
         """Notes what a worker was told."""
-        if one.id in self.told or one.version in self.told_versions:
+        version = (one.epoch, one.version)
+        if one.id in self.told or version in self.told_versions:
             self.duplicated += 1
-            other = self.told_versions.get(one.version, one.id)
+            other = self.told_versions.get(version, one.id)
             self.problems.append(f"version {one.version} was acknowledged twice: as {other} and as {one.id}")
-        if one.epoch != epoch:
-            self.problems.append(
-                f"version {one.version} ({one.id}) was acknowledged in epoch {one.epoch}, and the twin is in {epoch}: "
-                "somebody deleted it and made it again"
-            )
         self.told[one.id] = one
-        self.told_versions[one.version] = one.id
+        self.told_versions[version] = one.id
+
+    def check_epoch(self, epoch: str) -> None:
+        """Notes what was acknowledged in another life of the twin."""
+        others = sum(one.epoch != epoch for one in self.told.values())
+        if others:
+            self.problems.append(
+                f"{others} commits were acknowledged in another epoch than {epoch!r}, in which the twin is now: "
+                "somebody deleted it, and it was made again"
+            )
 
     def compare(self, entry: HistoryEntry, older: HistoryEntry | None) -> None:
         """Holds one commit in Redis against what was told of it, and against the one before."""
@@ -153,7 +158,7 @@ class _Audit:
         if self.head is None:
             self.problems.append("there is no commit in Redis")
         balances = tuple(self._balances())
-        self.problems += [f"{one}: it does not add up" for one in balances if not one.holds]
+        self.problems += [f"material balance: {one}" for one in balances if not one.holds]
         return Verdict(self.commits, len(lost), self.duplicated, balances, tuple(self.problems))
 
     def _balances(self) -> Iterator[Balance]:

@@ -52,7 +52,7 @@ def main(
     # Random choices for a show and for load: nothing depends on them being secret.
     rng = random.Random(seed)  # noqa: S311
     try:
-        with StateManager(twin, url=url, actor=name) as manager:
+        with _open(twin, url, name) as manager:
             desk = _Desk(manager, f"{run}/{name}", rng)
             _KINDS[kind](desk, _turns(per_second, seconds, stop, rng))
     except CircmanError as error:
@@ -60,6 +60,11 @@ def main(
         return 1
     _say(done=True)
     return 0
+
+
+def _open(twin: str, url: str | None, name: str) -> StateManager:
+    # As the parent made it, whatever the environment says (CIRCMAN_HISTORY_LENGTH would shorten the history).
+    return StateManager(twin, url=url, actor=name, validation=factory.VALIDATION, history_length=factory.HISTORY_LENGTH)
 
 
 def _say(**line: Any) -> None:

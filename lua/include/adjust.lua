@@ -4,51 +4,59 @@ local EXACT = 9007199254740992 -- 2^53: up to here every integer is a double
 -- The shortest text that reads back as the double `number`, always with a point or an exponent.
 local function shortest(number)
   local text
-  for digits = 15, 17 do
-    text = format('%.' .. digits .. 'g', number)
+  -- 15 digits are enough for all that need fewer, but not among the subnormals: those have fewer digits to begin with.
+  for digits = math.abs(number) < 2.2250738585072014e-308 and 1 or 15, 17 do
+    text = ('%.' .. digits .. 'g'):format(number)
     if tonumber(text) == number then break end
     if digits == 16 and math.abs(math.frexp(number)) == 0.5 then
       -- Below a power of two doubles lie closer: the next decimal up may do where the nearest does not.
-      local mantissa, exponent = match(format('%.15e', number), '^(.-)(e.*)$')
-      local carried, more = gsub(string.reverse(mantissa), '^(9*%.?9*)([0-8])', function(nines, digit)
-        return gsub(nines, '9', '0') .. (digit + 1)
+      local mantissa, exponent = ('%.15e'):format(number):match('^(.-)(e.*)$')
+      local carried, more = mantissa:reverse():gsub('^(9*%.?9*)([0-8])', function(nines, digit)
+        return nines:gsub('9', '0') .. (digit + 1)
       end)
-      local up = string.reverse(carried) .. exponent
+      local up = carried:reverse() .. exponent
       if more == 1 and tonumber(up) == number then
         text = up
         break
       end
     end
   end
-  text = gsub(text, 'e%+?(%-?)0*(%d)', 'e%1%2')
-  return find(text, '[.e]') and text or text .. '.0'
+  text = text:gsub('e%+?(%-?)0*(%d)', 'e%1%2')
+  return text:find('[.e]') and text or text .. '.0'
 end
+
+-- Whether the double `number` is exactly the integer that `text` says.
+local function is_exact(number, text) return math.abs(number) <= EXACT and ('%.0f'):format(number) == text end
 
 -- The text of `old` + `delta` (both texts of numbers), or nil and the reason.
 local function sum(old, delta)
-  local result = tonumber(old) + tonumber(delta)
-  if find(old .. delta, '[.eE]') then
+  local a, b = tonumber(old), tonumber(delta)
+  local result = a + b
+  if (old .. delta):find('[.eE]') then
     if result - result ~= 0 then return nil, 'the sum is not finite' end
     return shortest(result)
   end
-  for _, number in ipairs({ tonumber(old), tonumber(delta), result }) do
-    if math.abs(number) > EXACT then return nil, 'beyond 2^53, where integers are not exact' end
+  -- 2^53 + 1 rounds to 2^53, so it takes a look back to tell whether a sum of 2^53 is one.
+  if not (is_exact(a, old) and is_exact(b, delta)) or math.abs(result) > EXACT or result - a ~= b then
+    return nil, 'beyond 2^53, where integers are not exact'
   end
-  return format('%.0f', result)
+  return ('%.0f'):format(result)
 end
 
 -- The value at the JSON Pointer `place` of `state`, with the names on the way; or nil and the reason.
 local function number_at(state, place)
-  if byte(place) ~= 47 then return nil, 'not a JSON Pointer to a member' end
-  local names, value = {}, state
-  for escaped in string.gmatch(place, '/([^/]*)') do
-    local name = sub(quote(gsub(gsub(escaped, '~1', '/'), '~0', '~') .. ''), 2, -2)
-    local _, first, last
-    if byte(value) == 123 then _, first, last = locate(value, name) end
-    if not first then return nil, 'there is nothing (a pointer reaches members of objects, not items of arrays)' end
-    names[#names + 1], value = name, sub(value, first, last)
+  if place:byte() ~= 47 or place:find('~[^01]') or place:byte(-1) == 126 then
+    return nil, 'not a JSON Pointer to a member'
   end
-  if not find(value, '^[%d-]') then return nil, 'there is no number', value end
+  local names, value = {}, state
+  for escaped in place:gmatch('/([^/]*)') do
+    local name = quote((escaped:gsub('~1', '/'):gsub('~0', '~'))):sub(2, -2)
+    local _, first, last
+    if value:byte() == 123 then _, first, last = locate(value, name, 2) end
+    if not first then return nil, 'there is nothing (a pointer reaches members of objects, not items of arrays)' end
+    names[#names + 1], value = name, value:sub(first, last)
+  end
+  if not value:find('^[%d-]') then return nil, 'there is no number', value end
   return value, names
 end
 
@@ -58,7 +66,7 @@ local function adjustment(state, tree)
   for _, key in ipairs(tree.keys) do
     local delta, place = tree.values[key], plain(key)
     local reason, names, value, text
-    if type(delta) == 'table' or not find(delta, '^[%d-]') then
+    if type(delta) == 'table' or not delta:find('^[%d-]') then
       reason = 'the number to add is not a number'
     else
       value, names, text = number_at(state, place)
@@ -66,8 +74,8 @@ local function adjustment(state, tree)
       if value then value, reason = sum(value, delta) end
     end
     if reason then
-      violations[#violations + 1] = format('{"pointer":%s,"keyword":"adjust","rule":{"adjust":%s},"value":%s}',
-        quote(place), quote(reason), text and #text <= 200 and text or 'null')
+      violations[#violations + 1] = ('{"pointer":%s,"keyword":"adjust","rule":{"adjust":%s},"value":%s}')
+        :format(quote(place), quote(reason), text and #text <= 200 and text or 'null')
     else
       local node = patch
       for i = 1, #names do

@@ -10,18 +10,67 @@ local MOST_FIELDS = 4000 -- per HMGET: Lua's stack holds about 8,000
 -- new object, and its nulls vanished; or it stands as it is, with its nulls (a set, an item of an array).
 local MERGED, MADE, WHOLE = 1, 2, 3
 
+-- Whether `types`, a name or a list of names, has the kind of the value.
+local function has_type(types, kind, text)
+  if type(types) == 'table' then
+    for _, one in ipairs(types) do
+      if has_type(one, kind, text) then return true end
+    end
+    return false
+  end
+  return types == kind or (types == 'integer' and kind == 'number' and tonumber(text) == math.floor(tonumber(text)))
+end
+
+-- Whether the value is one of the JSON scalars `candidates`.
+local function among(candidates, kind, text)
+  for _, candidate in ipairs(candidates) do
+    local same
+    if candidate == cjson.null then
+      same = kind == 'null'
+    elseif type(candidate) == 'boolean' then
+      same = text == tostring(candidate)
+    elseif type(candidate) == 'number' then
+      same = kind == 'number' and tonumber(text) == candidate
+    else
+      same = kind == 'string' and plain(text:sub(2, -2)) == candidate
+    end
+    if same then return true end
+  end
+  return false
+end
+
+-- Calls `violate` with each keyword of `rule` that the value breaks; its type was checked before.
+local function check_scalar(rule, text, kind, violate)
+  if kind == 'number' then
+    local number = tonumber(text)
+    if rule.minimum and number < rule.minimum then violate('minimum') end
+    if rule.maximum and number > rule.maximum then violate('maximum') end
+    if rule.exclusiveMinimum and number <= rule.exclusiveMinimum then violate('exclusiveMinimum') end
+    if rule.exclusiveMaximum and number >= rule.exclusiveMaximum then violate('exclusiveMaximum') end
+  elseif kind == 'string' and (rule.minLength or rule.maxLength) then
+    local _, length = plain(text:sub(2, -2)):gsub('[^\128-\191]', '') -- code points, not bytes
+    if rule.minLength and length < rule.minLength then violate('minLength') end
+    if rule.maxLength and length > rule.maxLength then violate('maxLength') end
+  end
+  if rule.enum and not among(rule.enum, kind, text) then violate('enum') end
+  if rule.const ~= nil and not among({ rule.const }, kind, text) then violate('const') end
+  if rule.format == 'date-time' and kind == 'string' and not from_iso(plain(text:sub(2, -2))) then violate('format') end
+end
+
 -- The violations of the object `tree` (an array of JSON texts).
 --   standing: MERGED, MADE or WHOLE; strict: whether the level is strict
 --   rule_texts(places): the rules' JSON texts, false where there is none
 local function violations_of(tree, standing, strict, rule_texts)
   local violations, rules, texts = {}, {}, {}
-  local check_value
+  local check_value, at_depth, at_place, at_value
 
-  local function violate(depth, keyword, place, value)
+  -- Adds a violation at the value that is looked at.
+  local function violate(keyword)
+    local value = at_value
     if type(value) == 'table' then value = write_json(value) end
-    if value and #value > 200 then value = quote(format('(%d bytes)', #value)) end
-    violations[#violations + 1] = format('{"pointer":%s,"keyword":"%s","rule":%s,"value":%s}',
-      pointer(depth), keyword, texts[place], value or 'null')
+    if value and #value > 200 then value = quote(('(%d bytes)'):format(#value)) end
+    violations[#violations + 1] = ('{"pointer":%s,"keyword":"%s","rule":%s,"value":%s}')
+      :format(pointer(at_depth), keyword, texts[at_place], value or 'null')
   end
 
   -- Reads the rules at those of `places` that are not known yet.
@@ -38,64 +87,14 @@ local function violations_of(tree, standing, strict, rule_texts)
     for start = 1, n, MOST_FIELDS do
       local found = rule_texts({ unpack(unknown, start, math.min(start + MOST_FIELDS - 1, n)) })
       for i = 1, #found do
-        if found[i] then
+        local text = found[i]
+        if text then
           local place = unknown[start + i - 1]
-          local ok, rule = pcall(cjson.decode, found[i])
+          local ok, rule = pcall(cjson.decode, text)
           if not ok or type(rule) ~= 'table' then corrupt(RULES, 'the rule at "' .. place .. '" is not a JSON object') end
-          rules[place], texts[place] = rule, found[i]
+          rules[place], texts[place] = rule, text
         end
       end
-    end
-  end
-
-  local function has_type(types, kind, text)
-    if type(types) == 'table' then
-      for _, one in ipairs(types) do
-        if has_type(one, kind, text) then return true end
-      end
-      return false
-    end
-    return types == kind or (types == 'integer' and kind == 'number' and tonumber(text) == floor(tonumber(text)))
-  end
-
-  local function same_scalar(candidate, kind, text)
-    if candidate == cjson.null then return kind == 'null' end
-    if type(candidate) == 'boolean' then return text == tostring(candidate) end
-    if type(candidate) == 'number' then return kind == 'number' and tonumber(text) == candidate end
-    return kind == 'string' and plain(sub(text, 2, -2)) == candidate
-  end
-
-  local function among(candidates, kind, text)
-    for _, candidate in ipairs(candidates) do
-      if same_scalar(candidate, kind, text) then return true end
-    end
-    return false
-  end
-
-  local function check_number(rule, place, text, depth)
-    local number = tonumber(text)
-    if rule.minimum and number < rule.minimum then violate(depth, 'minimum', place, text) end
-    if rule.maximum and number > rule.maximum then violate(depth, 'maximum', place, text) end
-    if rule.exclusiveMinimum and number <= rule.exclusiveMinimum then violate(depth, 'exclusiveMinimum', place, text) end
-    if rule.exclusiveMaximum and number >= rule.exclusiveMaximum then violate(depth, 'exclusiveMaximum', place, text) end
-  end
-
-  local function check_length(rule, place, text, depth)
-    local _, length = gsub(plain(sub(text, 2, -2)), '[^\128-\191]', '') -- code points, not bytes
-    if rule.minLength and length < rule.minLength then violate(depth, 'minLength', place, text) end
-    if rule.maxLength and length > rule.maxLength then violate(depth, 'maxLength', place, text) end
-  end
-
-  local function check_scalar(rule, place, text, kind, depth)
-    if kind == 'number' then
-      check_number(rule, place, text, depth)
-    elseif kind == 'string' and (rule.minLength or rule.maxLength) then
-      check_length(rule, place, text, depth)
-    end
-    if rule.enum and not among(rule.enum, kind, text) then violate(depth, 'enum', place, text) end
-    if rule.const ~= nil and not same_scalar(rule.const, kind, text) then violate(depth, 'const', place, text) end
-    if rule.format == 'date-time' and kind == 'string' and not from_iso(plain(sub(text, 2, -2))) then
-      violate(depth, 'format', place, text)
     end
   end
 
@@ -106,8 +105,11 @@ local function violations_of(tree, standing, strict, rule_texts)
     local i, index = 2, 0
     while i < #text do
       local last = skip(text, i)
-      local item = sub(text, i, last)
-      if byte(item) == 123 then item = reread(item, depth + 1) end
+      local item = text:sub(i, last)
+      if item:byte() == 123 then
+        tidied = true -- it was read before
+        item = read_object(item, 1, depth + 2)
+      end
       path[depth + 1] = index
       check_value(item, place, depth + 1, WHOLE)
       i, index = last + 2, index + 1
@@ -115,17 +117,15 @@ local function violations_of(tree, standing, strict, rule_texts)
   end
 
   local function check_required(tree, place, standing, depth)
-    local required = rules[place] and rules[place].required
-    if not required then return end
-    for _, name in ipairs(required) do
-      local key = sub(quote(name), 2, -2)
+    for _, name in ipairs(rules[place].required) do
+      local key = quote(name):sub(2, -2)
       local value = tree.values[key]
-      local missing = not value
-      if value == 'null' then missing = standing ~= WHOLE end -- merged: the patch removed it
-      if standing == MERGED and not value then missing = false end -- not touched
+      local missing = not value and standing ~= MERGED -- merged and not named: not touched
+      if value == 'null' then missing = standing ~= WHOLE end -- the patch removed it
       if missing then
         path[depth + 1] = key
-        violate(depth + 1, 'required', place)
+        at_depth, at_place, at_value = depth + 1, place, nil
+        violate('required')
       end
     end
   end
@@ -133,12 +133,11 @@ local function violations_of(tree, standing, strict, rule_texts)
   -- The members of the object `tree`, which stands at `place`.
   local function check_members(tree, place, standing, depth)
     local keys, values = tree.keys, tree.values
-    local star, places = place .. '/*', {}
-    for i, key in ipairs(keys) do places[i] = place .. '/' .. token(key) end
-    local n = #keys
+    local star, places, n = place .. '/*', {}, #keys
+    for i = 1, n do places[i] = place .. '/' .. token(keys[i]) end
     places[n + 1], places[n + 2] = star, place
     learn(places)
-    local closed = strict and rules[place] and rules[place].additionalProperties == false
+    local rule = strict and rules[place]
     for i = 1, n do
       local key = keys[i]
       local value = values[key]
@@ -147,23 +146,26 @@ local function violations_of(tree, standing, strict, rule_texts)
       if value ~= 'null' or standing == WHOLE then
         if below then
           check_value(value, below, depth + 1, standing)
-        elseif closed then
-          violate(depth + 1, 'additionalProperties', place, value)
+        elseif rule and rule.additionalProperties == false then
+          at_depth, at_place, at_value = depth + 1, place, value
+          violate('additionalProperties')
         end
       end
     end
-    if strict then check_required(tree, place, standing, depth) end
+    if rule and rule.required then check_required(tree, place, standing, depth) end
   end
 
   function check_value(value, place, depth, standing)
     local rule = rules[place]
-    local kind = type(value) == 'table' and 'object' or KIND[byte(value)] or 'number'
-    if rule.type and not has_type(rule.type, kind, value) then
-      violate(depth, 'type', place, value)
+    local kind = type(value) == 'table' and 'object' or KIND[value:byte()] or 'number'
+    local types = rule.type
+    at_depth, at_place, at_value = depth, place, value
+    if types and types ~= kind and not has_type(types, kind, value) then
+      violate('type')
     elseif kind == 'object' then
       check_members(value, place, value.made and MADE or standing, depth)
     else
-      check_scalar(rule, place, value, kind, depth)
+      check_scalar(rule, value, kind, violate)
       if kind == 'array' then check_items(place, value, depth) end
     end
   end
@@ -174,5 +176,5 @@ end
 
 -- Refuses with all violations, if there are any.
 local function refuse_violations(violations)
-  if violations[1] then refuse('INVALID', '{"violations":[' .. concat(violations, ',') .. ']}') end
+  if violations[1] then refuse('INVALID', '{"violations":[' .. table.concat(violations, ',') .. ']}') end
 end

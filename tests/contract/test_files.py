@@ -75,6 +75,14 @@ def test_a_bad_file_changes_nothing(twin: StateManager, tmp_path: Path, text: st
     assert twin.snapshot().version == 1
 
 
+def test_what_was_exported_can_be_imported_however_large(twin: StateManager, tmp_path: Path) -> None:
+    """The limit is on the state, not on its indentation."""
+    twin.set_state({"deep": [[[[[[[[n]]]]]]] for n in range(20_000)]})
+    twin.export_state(tmp_path / "out.json")
+    assert (tmp_path / "out.json").stat().st_size > 2_000_000
+    assert twin.import_state(tmp_path / "out.json")
+
+
 def test_nothing_to_export(twin: StateManager, tmp_path: Path) -> None:
     """A twin with no state is said to have none, and no file is made."""
     with pytest.raises(NoState):

@@ -16,12 +16,11 @@ from tests.embedded.helpers import User, living, wait_until
 def folder() -> Iterator[Path]:
     """A place for a server's folder, with a short path, where no process may be left at the end."""
     place = Path(tempfile.mkdtemp(prefix="circman-")).resolve()
-    folder = place / "server"
-    yield folder
+    yield place / "server"
     try:
-        wait_until(lambda: not living(folder))
+        wait_until(lambda: not living(place))
     finally:
-        for process in living(folder):  # keeps a failure from leaving something behind
+        for process in living(place):  # keeps a failure from leaving something behind
             with suppress(psutil.Error):
                 process.kill()
         shutil.rmtree(place)

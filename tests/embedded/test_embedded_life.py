@@ -32,6 +32,13 @@ def test_eight_processes_that_race_get_one_server(folder: Path, user: Start) -> 
     assert {process.pid for process in living(folder)} == {int(*pids), psutil.Process(int(*pids)).ppid()}
 
 
+def test_the_server_locks_its_data(folder: Path) -> None:
+    with open_server(folder):
+        assert is_held(folder / "server.lock")
+    wait_until(lambda: not living(folder))
+    assert not is_held(folder / "server.lock")
+
+
 def test_threads_of_one_process_get_one_server(folder: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         servers = list(pool.map(lambda _: open_server(folder), range(8)))
@@ -64,16 +71,16 @@ def test_what_was_stored_is_there_for_the_next_user(folder: Path, user: Start) -
         assert command(server.socket_path, "GET", "key") == "value"
 
 
-def test_a_forked_child_keeps_the_server(folder: Path, user: Start) -> None:
+@pytest.mark.parametrize("end", [User.leave, User.kill], ids=["leave", "kill -9"])
+def test_a_forked_child_keeps_the_server(folder: Path, user: Start, end: Callable[[User], None]) -> None:
     parent = user()
-    parent.open()
+    pid = parent.open()
     child = psutil.Process(int(parent.does("fork")))
-    parent.kill()
+    end(parent)
     try:
-        assert is_held(folder / USERS_LOCK)  # which is what the keeper waits for
+        assert user().open() == pid  # had the keeper seen no user, it would have ended that one first
     finally:
         child.kill()
-    wait_until(lambda: not living(folder), within=PROMISED)
 
 
 def test_a_use_ends_once(folder: Path) -> None:
@@ -149,11 +156,12 @@ def test_many_that_come_and_go_lose_nothing(folder: Path, user: Start) -> None:
     wait_until(lambda: not living(folder), within=PROMISED)
 
 
-def test_a_removed_folder_is_made_again(folder: Path, user: Start) -> None:
-    one = user()
-    pid = one.open()
-    old = living(folder)
-    shutil.rmtree(folder)
-    one.does("ensure")
-    assert int(one.does("open")) != pid
-    wait_until(lambda: all(ended(process) for process in old))
+def test_a_removed_folder_is_made_again(folder: Path) -> None:
+    with open_server(folder) as server:
+        old = living(folder)
+        shutil.rmtree(folder)
+        server.ensure()
+        assert server_pid(server.socket_path) not in {process.pid for process in old}
+        assert is_held(folder / USERS_LOCK)
+        wait_until(lambda: all(ended(process) for process in old))
+        assert command(server.socket_path, "PING") == "PONG"

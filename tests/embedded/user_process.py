@@ -1,8 +1,8 @@
 """A process that uses the embedded server of the folder in its first argument, and does what its input says.
 
 ``open`` opens the folder and answers with the server's pid, ``fork`` answers with the pid of a child that
-waits to be killed, ``ensure`` calls that, ``zombies`` counts its dead children; anything else is a command for
-the server, and answers with its reply. At the end of its input it closes the server and ends.
+waits to be killed, ``ensure`` calls that, ``zombies`` counts its dead children; anything else is a command
+for the server, and answers with its reply. At the end of its input it closes the server and ends.
 """
 
 from __future__ import annotations

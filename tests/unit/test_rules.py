@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import NoneType
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import pytest
@@ -46,7 +47,7 @@ IN_RULES: list[tuple[Any, dict[str, dict[str, Any]]]] = [
     (FiniteFloat, {"": {"type": "number"}}),
     (str, {"": {"type": "string"}}),
     (bool, {"": {"type": "boolean"}}),
-    (None, {"": {"type": "null"}}),
+    (NoneType, {"": {"type": "null"}}),
     (Any, {"": {}}),
     (JsonValue, {"": {}}),
     (datetime, {"": {"type": "string", "format": "date-time"}}),

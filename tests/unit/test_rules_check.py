@@ -16,9 +16,7 @@ def broken(value: Any, rule: dict[str, Any]) -> list[str]:
     """The keywords that a value breaks, under one rule."""
     found = check({"f": value}, {"": {"type": "object"}, "/f": rule}, "strict")
     assert all(violation.pointer == "/f" for violation in found)
-    assert all(
-        violation.rule == {keyword: rule[keyword]} for violation in found for keyword in violation.rule
-    )
+    assert all(violation.rule == {keyword: rule[keyword]} for violation in found for keyword in violation.rule)
     return [next(iter(violation.rule)) for violation in found]
 
 
@@ -71,9 +69,7 @@ def test_a_list_of_types_is_a_choice() -> None:
     ],
     ids=str,
 )
-def test_a_keyword_means_what_json_schema_says(
-    rule: dict[str, Any], keeps: list[Any], breaks: list[Any]
-) -> None:
+def test_a_keyword_means_what_json_schema_says(rule: dict[str, Any], keeps: list[Any], breaks: list[Any]) -> None:
     """And it says nothing of values of another type than it is about."""
     assert [value for value in keeps if broken(value, rule)] == []
     assert [value for value in breaks if broken(value, rule) != list(rule)] == []
@@ -169,9 +165,7 @@ def test_a_rule_of_a_key_goes_before_the_rule_of_any_key() -> None:
 
 def test_the_keys_star_and_dash_are_keys_like_others_in_a_map() -> None:
     for key in ("*", "-"):
-        assert told({"parts": {key: {"n": "x"}}}, "standard") == [
-            (f"/parts/{key}/n", {"type": "integer"}, "x")
-        ]
+        assert told({"parts": {key: {"n": "x"}}}, "standard") == [(f"/parts/{key}/n", {"type": "integer"}, "x")]
 
 
 def test_a_state_that_is_no_object_breaks_the_rule_of_the_root() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -20,6 +20,7 @@ from pydantic import (
     AwareDatetime,
     BaseModel,
     BeforeValidator,
+    ConfigDict,
     Discriminator,
     Field,
     Json,
@@ -34,6 +35,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import core_schema
 
 from circman_redis.rules import CompiledModel, compile_model
 from circman_redis.rules_check import RULE_KEYWORDS
@@ -150,9 +152,7 @@ IN_PYTHON: list[tuple[Any, dict[str, dict[str, Any]], list[str]]] = [
 
 
 @pytest.mark.parametrize(("annotation", "rules", "checks"), IN_PYTHON)
-def test_what_rules_cannot_say_is_named(
-    annotation: Any, rules: dict[str, dict[str, Any]], checks: list[str]
-) -> None:
+def test_what_rules_cannot_say_is_named(annotation: Any, rules: dict[str, dict[str, Any]], checks: list[str]) -> None:
     """And the rules hold what they can of it, but never more than the model asks."""
     found = compiled(annotation)
     assert reasons(found) == checks
@@ -252,6 +252,53 @@ def test_what_runs_after_the_fields_is_named() -> None:
     assert reasons(compiled(Late)) == ["model_post_init"]
     assert reasons(compiled(Early)) == ["model custom_init"]
     assert reasons(compiled(Post)) == ["__post_init__"]
+
+
+HAND_MADE = [
+    (core_schema.datetime_schema(microseconds_precision="error"), ["datetime microseconds_precision"]),
+    (core_schema.int_schema(metadata={"pydantic_js_updates": {"maximum": 4}}), ["custom JSON Schema"]),
+    (core_schema.tagged_union_schema({"a": core_schema.dict_schema()}, even), ["oneOf"]),
+    (core_schema.chain_schema([core_schema.str_schema(), core_schema.str_schema()]), ["chain"]),
+    (
+        core_schema.lax_or_strict_schema(
+            core_schema.no_info_after_validator_function(even, core_schema.int_schema()), core_schema.int_schema()
+        ),
+        ["validator 'even'"],
+    ),
+    (
+        core_schema.json_or_python_schema(core_schema.int_schema(), core_schema.no_info_plain_validator_function(even)),
+        [],
+    ),
+]
+
+
+@pytest.mark.parametrize(("schema", "checks"), HAND_MADE)
+def test_types_with_a_core_schema_of_their_own_are_looked_through(schema: Any, checks: list[str]) -> None:
+    """What JSON passes through counts, and what only Python objects pass through does not."""
+
+    class Own:
+        @classmethod
+        def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+            return schema
+
+    assert reasons(compiled(Own)) == checks
+
+
+def test_validators_of_extra_fields_are_found() -> None:
+    class Extra(BaseModel):
+        model_config = ConfigDict(extra="allow")
+        __pydantic_extra__: dict[str, Annotated[int, AfterValidator(even)]]
+
+    assert compile_model(Extra).python_checks == ("/*: validator 'even'",)
+
+
+def test_a_field_that_may_not_be_given_is_named() -> None:
+    @dataclass
+    class Given:
+        x: int = field(default=0, init=False)
+
+    found = compiled(Given)
+    assert [check for check in found.python_checks if check.endswith(": init")] == ["/f/x: init"]
 
 
 def test_private_attributes_are_no_reason() -> None:

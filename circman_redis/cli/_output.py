@@ -1,0 +1,93 @@
+"""What commands print: JSON on stdout, words on stderr. rich is imported for a terminal only."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from circman_redis.cli._json import dumps
+from circman_redis.codec import compact, pretty
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_LONGEST_COLOURED = 200_000  # characters: beyond that, colours take longer than anyone looks
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def on_terminal() -> bool:
+    """Whether somebody is looking at stdout."""
+    return sys.stdout.isatty()
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Rich's console."""
+    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
+
+    return Console(stderr=stderr, highlight=False, emoji=False, markup=False)
+
+
+def printable(text: str) -> str:
+    """The text without what would move the cursor or turn the direction of writing; JSON remains JSON."""
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def emit(text: str | bytes) -> None:
+    """Prints JSON text: indented and coloured on a terminal, else on one line in UTF-8."""
+    if not on_terminal():
+        click.echo(compact(text).encode())
+        return
+    shown = printable(pretty(text))
+    if len(shown) > _LONGEST_COLOURED:
+        click.echo(shown)
+        return
+    from rich.highlighter import JSONHighlighter  # noqa: PLC0415 - only a terminal needs it
+    from rich.text import Text  # noqa: PLC0415
+
+    coloured = Text(shown)
+    JSONHighlighter().highlight(coloured)
+    console().print(coloured, soft_wrap=True)
+
+
+def emit_value(value: Any) -> None:
+    """Prints a JSON value; a `Number` as the text that it is."""
+    emit(dumps(value))
+
+
+def emit_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Prints a table on a terminal; its last column is cut off where the terminal ends."""
+    from rich import box  # noqa: PLC0415 - only a terminal needs it
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    cells = [["" if cell is None else printable(str(cell)) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name, width in zip(columns[:-1], widths, strict=False):
+        table.add_column(name, no_wrap=True, min_width=width)
+    table.add_column(columns[-1], no_wrap=True, overflow="ellipsis")
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console().print(table)
+
+
+def emit_facts(title: str, facts: Mapping[str, object]) -> None:
+    """Prints names and values on a terminal, below each other."""
+    from rich.text import Text  # noqa: PLC0415 - only a terminal needs it
+
+    width = max(map(len, facts))
+    out = console()
+    out.print(Text(title, style="bold"))
+    for name, value in facts.items():
+        out.print(
+            Text(f"  {name:<{width}}", style="dim"), printable("-" if value is None else str(value)), soft_wrap=True
+        )
+
+
+def note(message: str) -> None:
+    """Says something on stderr."""
+    click.echo(printable(message), err=True)

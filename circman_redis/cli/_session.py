@@ -1,0 +1,139 @@
+"""The way from a command to its twin. To look at a twin leaves no trace: its model is published by writers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Self, TypeVar
+
+import redis
+
+from circman_redis import connection, protocol
+from circman_redis.cli._json import loads
+from circman_redis.cli._options import Target, Write
+from circman_redis.cli._read import load_model
+from circman_redis.driver import Driver
+from circman_redis.errors import CorruptTwin, StoreError, StoreUnavailable, UsageError
+from circman_redis.flows import Flow, Options, Twin
+from circman_redis.keys import TwinKeys
+from circman_redis.protocol import Call
+from circman_redis.settings import Settings
+
+T = TypeVar("T")
+
+_PAGE = 100  # commits per round trip
+
+
+class Session:
+    """One twin, for as long as a command runs.
+
+    Attributes:
+        settings: from the command line, then the environment.
+        keys: the twin's.
+        twin: the calls that it takes.
+        store: the server.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.settings = settings_of(target)
+        self.keys = TwinKeys(self.settings.twin, self.settings.prefix)
+        self.twin = Twin(self.keys, self.settings, load_model(target.model) if target.model else None)
+        self.store = connect(self.settings)
+        self._driver = Driver(self.store, self.keys)
+        self._opened = False
+
+    def run(self, call: Call[T]) -> T:
+        """One round trip; errors as a manager raises them."""
+        return self._driver.run(call)
+
+    def write(self, flow: Flow[T]) -> T:
+        """Runs a flow that commits or publishes; before the first, the twin is opened as a manager does it."""
+        if not self._opened:
+            self._driver.drive(self.twin.open())
+            self._opened = True
+        return self._driver.drive(flow)
+
+    @property
+    def client(self) -> redis.Redis:
+        """The client underneath."""
+        return self.store.client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._driver.close()
+
+
+def settings_of(target: Target) -> Settings:
+    """The settings that the command line and the environment make."""
+    retries = None if "CIRCMAN_RETRIES" in os.environ else target.retries
+    return Settings.from_arguments(
+        redis_url=target.url, twin=target.twin, prefix=target.prefix, actor=target.actor, retries=retries
+    )
+
+
+def connect(settings: Settings) -> connection.Store:
+    """The store that the settings name."""
+    try:
+        connection.identity(settings.redis_url)
+        return connection.connect(settings)
+    except UsageError:
+        raise
+    except ValueError as error:  # what urllib says of brackets that do not match
+        raise UsageError(f"--url cannot be read: {error}") from error
+
+
+def raw(call: Call[Any]) -> Call[Any]:
+    """The same call, for the reply as it came: text whose numbers have all their digits."""
+    return replace(call, parse=lambda reply: reply)
+
+
+def commits(
+    session: Session, limit: int | None = None, before: int | None = None, *, states: bool = False
+) -> Iterator[dict[str, Any]]:
+    """The commits, newest first, page by page, so that a long history is never in memory at once.
+
+    Args:
+        session: the twin's.
+        limit: at most so many; None for all.
+        before: only versions below this one.
+        states: with the state that each made.
+
+    Raises:
+        CorruptTwin: the twin was deleted while it was read.
+    """
+    epoch, left = None, limit
+    while left is None or left > 0:
+        size = _PAGE if left is None else min(_PAGE, left)
+        found, *page = session.run(raw(protocol.commits(session.keys, size, before))) or [None]
+        if epoch not in {None, found}:
+            raise CorruptTwin(f"twin {session.keys.twin!r} was deleted or replaced meanwhile: look again")
+        epoch = found
+        for text in page:
+            entry = loads(text)
+            before = int(entry["version"])
+            if not states:
+                del entry["state"]
+            yield entry
+        if len(page) < size:
+            return
+        left = None if left is None else left - size
+
+
+def options(write: Write) -> Options:
+    """What a flow takes."""
+    return Options(write.expected_version, None, write.commit_id)
+
+
+@contextmanager
+def explained(store: connection.Store) -> Iterator[Any]:
+    """Lets what redis-py raises be an error of ours, where a command speaks with the server by itself."""
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise StoreUnavailable(f"{store.name}: {error}") from error
+    except redis.RedisError as error:
+        raise StoreError(f"{store.name}: {error}") from error

@@ -1,0 +1,199 @@
+"""twins, info, server: what is where."""
+
+from __future__ import annotations
+
+import signal
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from circman_redis import _embedded_folder as folders
+from circman_redis import protocol
+from circman_redis.cli._options import Target, connected, example
+from circman_redis.cli._output import emit_facts, emit_table, emit_value, note, on_terminal
+from circman_redis.cli._session import Session, explained
+from circman_redis.codec import decode
+from circman_redis.doctor_facts import server_name
+from circman_redis.embedded import open_server
+from circman_redis.errors import StoreError
+from circman_redis.keys import TwinKeys, state_keys_pattern, twin_of_state_key
+
+_PINGS = 5
+_LOOK_AFTER = 5.0  # seconds between two looks at the embedded server
+
+
+@click.command("twins", epilog=example("circman-redis twins --prefix circman"))
+@connected
+def twins_command(target: Target) -> None:
+    """List the twins on the server (with a state, under --prefix).
+
+    When piped, one JSON object per line: twin, version, bytes, committed_at, history.
+    """
+    with target.session() as session:
+        found = list(_twins(session))
+    if not on_terminal():
+        for one in found:
+            emit_value(one)
+    elif found:
+        emit_table(list(found[0]), [list(one.values()) for one in found])
+    else:
+        note("no twins")
+
+
+def _twins(session: Session) -> Iterator[dict[str, Any]]:
+
+    prefix = session.settings.prefix
+    with explained(session.store):
+        keys = set(session.client.scan_iter(state_keys_pattern(prefix), count=1000))
+    names = (twin_of_state_key(key.decode(errors="replace"), prefix) for key in keys)
+    for name in sorted(filter(None, names)):
+        yield _line(session, name)
+
+
+def _line(session: Session, name: str) -> dict[str, Any]:
+
+    keys = TwinKeys(name, session.settings.prefix)
+    fields = ("version", "bytes", "head")
+    try:
+        version, size, head = session.run(protocol.Call("HMGET", (keys.meta,), fields, lambda reply: reply))
+        entries = session.run(protocol.history_size(keys))
+    except StoreError:  # a key of the wrong type, which `doctor` names
+        version = size = head = entries = None
+    return {
+        "twin": name,
+        "version": int(version) if version else None,
+        "bytes": int(size) if size else None,
+        "committed_at": decode(head)["committed_at"] if head else None,
+        "history": entries,
+    }
+
+
+@click.command("info", epilog=example("circman-redis info --twin plant"))
+@connected
+def info_command(target: Target) -> None:
+    """Facts at a glance: the server and the twin."""
+    with target.session() as session:
+        facts = {"server": _server_facts(session), "twin": _twin_facts(session)}
+    if not on_terminal():
+        emit_value(facts)
+        return
+    for part, found in facts.items():
+        emit_facts(part, found)
+
+
+def _server_facts(session: Session) -> dict[str, Any]:
+
+    with explained(session.store):
+        waits = [_seconds_of_a_ping(session) for _ in range(_PINGS)]
+        facts = session.client.info()
+    name, version = server_name(facts)
+    return {
+        "url": session.store.name,
+        "name": name,
+        "version": version,
+        "latency_ms": round(statistics.median(waits) * 1000, 3),
+        "memory": facts.get("used_memory_human"),
+        "clients": facts.get("connected_clients"),
+    }
+
+
+def _seconds_of_a_ping(session: Session) -> float:
+    before = time.perf_counter()
+    session.client.ping()
+    return time.perf_counter() - before
+
+
+def _twin_facts(session: Session) -> dict[str, Any]:
+
+    keys = session.keys
+    config = session.run(protocol.config(keys))
+    head = session.run(protocol.snapshot(keys))
+    size = session.run(protocol.Call("HGET", (keys.meta,), ("bytes",), lambda reply: int(reply) if reply else 0))
+    return {
+        "twin": keys.twin,
+        "version": head.version,
+        "epoch": head.epoch or None,
+        "model": config.model,
+        "model_hash": config.model_hash,
+        "validation": config.validation,
+        "checks": config.checks,
+        "history": session.run(protocol.history_size(keys)),
+        "history_length": config.history_length,
+        "bytes": size,
+        "max_bytes": config.max_bytes,
+        "timestamp": head.timestamp,
+        "committed_at": head.committed_at,
+        "op": head.op,
+        "actor": head.actor,
+    }
+
+
+@click.command("server", epilog=example("circman-redis server"))
+@click.option("--folder", type=click.Path(file_okay=False), help="Its folder; else the user's own.")
+@click.option("--status", is_flag=True, help="Say whether it runs; exit code 1 where it does not.")
+@click.option("--path", is_flag=True, help="Print the path of its socket; start nothing.")
+def server_command(folder: str | None, status: bool, path: bool) -> None:
+    """Hold the embedded server in the foreground, until Ctrl-C or SIGTERM.
+
+    It prints the server's URL, which programs in any language may use for as long as it is held. The commands of
+    this program start the server by themselves; hold it to keep it between them.
+    """
+    if not (status or path):
+        _hold(folder)
+        return
+    socket = _socket(folder)
+    if path:
+        click.echo(str(socket))
+        return
+    runs = _answers(socket)
+    emit_value({"running": runs, "url": _url(socket)})
+    if not runs:
+        note("the embedded server does not run: whoever needs it starts it")
+        click.get_current_context().exit(1)
+
+
+def _hold(folder: str | None) -> None:
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with open_server(folder) as server:
+            click.echo(_url(server.socket_path))
+            note(f"redis-cli -s {server.socket_path}")
+            note(f"its data: {server.folder}; Ctrl-C ends it, unless others use it")
+            while True:
+                time.sleep(_LOOK_AFTER)
+                server.ready()
+    except KeyboardInterrupt:
+        note("let go")
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _socket(folder: str | None) -> Path:
+
+    chosen = Path(folder) if folder else folders.default_folder()
+    return folders.socket_path(chosen.resolve())
+
+
+def _url(socket: Path) -> str:
+
+    return f"unix://{quote(str(socket))}"
+
+
+def _answers(socket: Path) -> bool:
+
+    with redis.Redis(unix_socket_path=str(socket), retry=Retry(NoBackoff(), 0), socket_timeout=3) as client:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False

@@ -1,0 +1,24 @@
+"""demo."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from circman_redis.cli._options import Target, connected, example
+
+
+@click.command("demo", epilog=example("circman-redis demo --workers 4 --seconds 10"))
+@click.option("--workers", type=click.IntRange(1), default=4, show_default=True, help="Processes at work.")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=10, show_default=True, help="For so long.")
+@connected
+def demo_command(target: Target, workers: int, seconds: float) -> None:
+    """Several workers on one twin, checked at the end.
+
+    They merge and adjust at once, some are killed on the way; then it is checked that no update was lost, and that
+    the history has no gap. The twin is "demo" unless --twin names another.
+    """
+    demo = import_module("circman_redis.demo")
+    code: int = demo.main(workers, seconds, target.twin or "demo", target.url)
+    click.get_current_context().exit(code)

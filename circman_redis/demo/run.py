@@ -1,0 +1,220 @@
+"""One run of the demo: makes its twin, has the workers work on it, and verifies what they were told."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
+
+from circman_redis import connection
+from circman_redis.demo import factory
+from circman_redis.demo.crew import Crew
+from circman_redis.demo.verify import Acknowledged, Verdict, verify
+from circman_redis.demo.view import View, choose, complain, say, watch
+from circman_redis.errors import CircmanError, ModelMismatch, StateConflict, UsageError
+from circman_redis.manager import StateManager
+from circman_redis.models import TwinState
+from circman_redis.results import HistoryEntry, Snapshot
+from circman_redis.settings import Settings
+from circman_redis.timestamps import parse_timestamp
+
+ACTOR = "demo"
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it."""
+
+PAGE = 500
+"""Commits read back at once."""
+
+RETRIES = 3
+"""The parent only looks: it does not wait for a server as long as the workers do."""
+
+RECENT = 5.0
+"""Seconds since a twin's last commit in which it may be that another run is at work on it."""
+
+LOOK = 1.0
+"""Seconds in which that other run would commit something."""
+
+SHORT = 0.05
+"""Seconds between two looks."""
+
+MANY = 5_000
+"""Commits that take more than a moment to read back."""
+
+MOST_PROBLEMS = 10
+"""Problems that are shown one by one."""
+
+
+class TwinTaken(UsageError):
+    """The twin is not the demo's to make anew."""
+
+
+def run(workers: int, seconds: float, twin: str, url: str | None) -> int:
+    """Runs the demo.
+
+    Args:
+        workers: how many processes, at least 1.
+        seconds: how long they work, above 0.
+        twin: the twin's id; one that the demo made is made anew.
+        url: the server; None for what the environment says, else the embedded one.
+
+    Returns:
+        0 where all that is claimed holds, 1 where it does not, 130 where it does and Ctrl-C cut the run short.
+
+    Raises:
+        TwinTaken: the twin is somebody else's, or at work in another run.
+        CircmanError: the server, or the twin, cannot be had.
+    """
+    with _open(twin, url) as manager:
+        _check_whose_it_is(manager)
+        roles = factory.roles(workers, seconds)
+        token = secrets.token_hex(3)
+        job = {"twin": twin, "url": url, "run": token, "seconds": seconds}
+        with Crew(roles, job) as crew:
+            say(introduction(manager, [role.kind for role in roles], seconds, url))
+            view = choose(seconds)
+            crew.wait_until_ready()
+            first = _make_twin(manager, token)
+            crew.go()
+            interrupted = _watch(manager, crew, view, seconds)
+            if not _report(manager, crew, view, first):
+                return 1
+    return INTERRUPTED if interrupted else 0
+
+
+# --- the twin ----------------------------------------------------------------------------------------------
+
+
+def _open(twin: str, url: str | None) -> StateManager:
+    try:
+        return StateManager(twin, url=url, actor=ACTOR, model=TwinState, validation=factory.VALIDATION, retries=RETRIES)
+    except ModelMismatch as error:
+        raise TwinTaken(f"{_not_ours(twin)}: {error}") from error
+
+
+def _not_ours(twin: str) -> str:
+    return f"twin {twin!r} was not made by this demo, and is left as it is (choose another with --twin)"
+
+
+def _check_whose_it_is(manager: StateManager) -> None:
+    before = manager.snapshot()
+    if not before.version:
+        if manager.client.exists(manager.keys.state):
+            raise TwinTaken(f"{_not_ours(manager.twin)}: something else wrote its state")
+        return
+    if not factory.is_demo(before.state):
+        last = f"it is at version {before.version}, written by {before.actor!r}"
+        raise TwinTaken(f"{_not_ours(manager.twin)}: {last}")
+    if _is_at_work(manager, before):
+        raise TwinTaken(f"another run of the demo is at work on twin {manager.twin!r}: choose another with --twin")
+
+
+def _is_at_work(manager: StateManager, before: Snapshot) -> bool:
+    """Whether somebody commits to the twin at this moment."""
+    committed = parse_timestamp(before.committed_at or "").timestamp()
+    now, _ = manager.client.time()
+    deadline = time.monotonic() + (LOOK if now - committed < RECENT else 0.0)
+    while time.monotonic() < deadline:
+        time.sleep(SHORT)
+        if manager.snapshot().version != before.version:
+            return True
+    return False
+
+
+def _make_twin(manager: StateManager, token: str) -> Acknowledged:
+    manager.delete()
+    manager.publish_model(TwinState, validation=factory.VALIDATION)
+    manager.history_length = factory.HISTORY_LENGTH
+    commit_id = f"{token}/{ACTOR}/1"
+    try:
+        made = manager.set_state(factory.initial_state(token), expected_version=0, commit_id=commit_id)
+    except StateConflict as error:
+        raise TwinTaken(f"another run of the demo made twin {manager.twin!r} at this moment") from error
+    return Acknowledged(made.version, made.epoch, commit_id, ACTOR)
+
+
+# --- while it runs -----------------------------------------------------------------------------------------
+
+
+def introduction(manager: StateManager, kinds: Sequence[str], seconds: float, url: str | None) -> str:
+    """What is about to happen, where, and how to look at it meanwhile."""
+    server, options = _server(manager, url)
+    processes = "1 process works" if len(kinds) == 1 else f"{len(kinds)} processes work"
+    who = ", ".join(f"{number} {kind}{'s' * (number > 1)}" for kind, number in Counter(kinds).items())
+    return (
+        f"{processes} on the twin {manager.twin!r} for {seconds:g} s: {who}.\n"
+        f"Server: {server}. The state meanwhile, from another terminal:\n"
+        f"redis-cli {options} GET {shlex.quote(manager.keys.state)}"
+    )
+
+
+def _server(manager: StateManager, url: str | None) -> tuple[str, str]:
+    """The server's name, without its password, and the options that lead redis-cli there."""
+    embedded = manager.client.connection_pool.connection_kwargs.get("server")
+    if embedded is not None:
+        return f"embedded, in {embedded.folder}", f"-s {shlex.quote(str(embedded.socket_path))}"
+    whole = Settings.from_arguments(redis_url=url).redis_url or ""
+    name = connection.without_password(whole)
+    way = f"-s {shlex.quote(urlsplit(name).path)}" if name.startswith("unix:") else f"-u {shlex.quote(name)}"
+    return name, way if name == whole else f"{way} --askpass"
+
+
+def _watch(manager: StateManager, crew: Crew, view: View, seconds: float) -> bool:
+    """Shows the run; whether Ctrl-C ended it."""
+    try:
+        watch(manager, crew, view, seconds)
+    except KeyboardInterrupt:
+        complain("interrupted: the workers end, and what was done until now is verified")
+        crew.finish()
+        return True
+    return False
+
+
+# --- afterwards --------------------------------------------------------------------------------------------
+
+
+def read_back(manager: StateManager) -> Iterator[HistoryEntry]:
+    """Every commit that Redis has, newest first, a page at a time."""
+    page = manager.get_commits(limit=PAGE)
+    while page:
+        yield from page
+        page = manager.get_commits(limit=PAGE, before=page[-1].version)
+
+
+def _report(manager: StateManager, crew: Crew, view: View, first: Acknowledged) -> bool:
+    """Reads everything back, and says what was found; whether all of it holds."""
+    told = [first, *crew.acknowledged]
+    if len(told) > MANY:
+        say(f"reading {len(told)} commits back from Redis ...")
+    try:
+        verdict = verify(read_back(manager), told, factory.MATERIALS, manager.snapshot().epoch)
+    except CircmanError as error:
+        complain(str(error))
+        view.conclude("NOT verified: what stands in Redis could not be read back", good=False)
+        return False
+    say("material balance (start - consumed + restocked = what there should be):")
+    for balance in verdict.balances:
+        say(f"  {balance}")
+    # How workers failed was said as it was seen.
+    _complain_of([*crew.new_failures(), *verdict.problems])
+    problems = [*crew.failures, *verdict.problems]
+    view.conclude(conclusion(verdict, len(crew.workers), problems), good=not problems)
+    return not problems
+
+
+def _complain_of(problems: Sequence[str]) -> None:
+    for problem in problems[:MOST_PROBLEMS]:
+        complain(problem)
+    if len(problems) > MOST_PROBLEMS:
+        complain(f"... and {len(problems) - MOST_PROBLEMS} more")
+
+
+def conclusion(verdict: Verdict, workers: int, problems: Sequence[str]) -> str:
+    """The last line of a run."""
+    counts = f"{verdict.commits} commits by {workers} workers, {verdict.lost} lost, {verdict.duplicated} duplicated"
+    if problems:
+        return f"NOT verified: {counts}; {problems[0]}"
+    return f"verified: {counts}, versions 1..{verdict.commits} contiguous"

@@ -1,0 +1,299 @@
+"""What the doctor looks at, read from a server. It writes nothing, and what it may not see it leaves out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+
+from circman_redis import rules
+from circman_redis.codec import check_text, decode, encode
+from circman_redis.errors import InvalidJSON
+from circman_redis.keys import TwinKeys
+from circman_redis.results import TwinConfig
+
+_SETTINGS = ("save", "appendfsync", "notify-keyspace-events")
+_PAGE = 100  # history entries per round trip
+
+_TYPES = {
+    "state": "string",
+    "history": "list",
+    "meta": "hash",
+    "rules": "hash",
+    "schema": "string",
+    "ids": "hash",
+    "old_ids": "hash",
+    "times": "zset",
+}
+
+# The numbers of the commands, of those in ARGV, that the user may not run.
+_MISSING_RIGHTS = """
+local missing = {}
+for i, command in ipairs(cjson.decode(ARGV[1])) do
+  local ok, allowed = pcall(redis.acl_check_cmd, unpack(command))
+  if ok and not allowed then missing[#missing + 1] = i end
+end
+return missing
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a server said of itself.
+
+    Attributes:
+        place: the server for messages, without its password.
+        latency: seconds for one round trip.
+        info: INFO; None where it was refused.
+        config: the settings that matter; empty where CONFIG GET was refused.
+        user: who we are to the server; None where it would not say.
+        missing: what that user lacks, such as ``SET circman:{plant}:state``; None where it cannot be told.
+        offset: seconds that the server's clock is ahead of this machine's; None where TIME was refused.
+        embedded: whether it is the embedded server.
+        prefix: what the twin's keys begin with.
+    """
+
+    place: str
+    latency: float
+    info: Mapping[str, Any] | None
+    config: Mapping[str, str]
+    user: str | None = "default"
+    missing: tuple[str, ...] | None = ()
+    offset: float | None = None
+    embedded: bool = False
+    prefix: str = "circman"
+
+
+@dataclass(slots=True)
+class TwinFacts:
+    """What a twin's keys hold.
+
+    Attributes:
+        twin: its id.
+        version: what meta says; 0 where there is none.
+        head_version: what the head commit in meta says.
+        bytes: the state's length; None where there is no state.
+        bytes_in_meta: what meta says.
+        invalid_json: why the state is no valid JSON; empty where it is.
+        length: entries in the history.
+        history_length: how many there may be.
+        wrong_types: key -> the type that it has, where that is not ours.
+        expiring: keys with a time to live.
+        history_problems: what is wrong with the entries.
+        violations: where the state breaks the twin's rules.
+    """
+
+    twin: str
+    version: int = 0
+    head_version: int = 0
+    bytes: int | None = None
+    bytes_in_meta: int | None = None
+    invalid_json: str = ""
+    length: int = 0
+    history_length: int = TwinConfig().history_length
+    wrong_types: dict[str, str] = field(default_factory=dict)
+    expiring: list[str] = field(default_factory=list)
+    history_problems: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+
+
+def server_name(info: Mapping[str, Any]) -> tuple[str, str]:
+    """The server's name and version; those that stand in for Redis name both their own version and Redis'."""
+    for name in ("valkey", "dragonfly", "keydb"):
+        if f"{name}_version" in info:
+            return name.capitalize(), str(info[f"{name}_version"])
+    return "Redis", str(info.get("redis_version", "unknown"))
+
+
+def read_server(client: redis.Redis, keys: TwinKeys, place: str, *, embedded: bool) -> ServerFacts:
+    """Asks a server about itself.
+
+    Raises:
+        redis.RedisError: it cannot be reached.
+    """
+    _unless_refused(client.ping)  # the first one connects
+    before = time.perf_counter()
+    _unless_refused(client.ping)
+    latency = time.perf_counter() - before
+    return ServerFacts(
+        place=place,
+        latency=latency,
+        info=_unless_refused(client.info),
+        config=_config(client),
+        user=_unless_refused(lambda: _text(client.acl_whoami())),
+        missing=_missing_rights(client, keys),
+        offset=_unless_refused(lambda: _offset(client)),
+        embedded=embedded,
+        prefix=keys.prefix,
+    )
+
+
+def _unless_refused(ask: Any) -> Any:
+    try:
+        return ask()
+    except redis.ResponseError:  # no permission, or no such command
+        return None
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _config(client: redis.Redis) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in _SETTINGS:
+        answer = _unless_refused(lambda name=name: client.config_get(name))
+        found |= {_text(key): _text(value) for key, value in (answer or {}).items()}
+    return found
+
+
+def _offset(client: redis.Redis) -> float:
+    before = time.time()
+    seconds, microseconds = client.time()
+    return float(seconds + microseconds / 1e6 - (before + time.time()) / 2)
+
+
+# --- rights --------------------------------------------------------------------------------------------------
+
+
+def needed_commands(keys: TwinKeys) -> list[tuple[str, ...]]:
+    """Every command that a manager sends or a script runs, on this twin's keys."""
+    state, history, meta, rules_key, schema = keys.state, keys.history, keys.meta, keys.rules, keys.schema
+    ids, old, times, events = keys.ids, keys.old_ids, keys.times, keys.events
+    return [
+        ("EVALSHA", "0" * 40, "1", state),
+        ("EVAL", "return 1", "1", state),
+        ("SCRIPT", "LOAD", "return 1"),
+        ("PING",),
+        ("TIME",),
+        ("GET", state),
+        ("SET", state, "{}"),
+        ("HGET", meta, "version"),
+        ("HMGET", meta, "version"),
+        ("HSET", meta, "version", "1"),
+        ("LPUSH", history, "{}"),
+        ("LTRIM", history, "0", "1"),
+        ("LRANGE", history, "0", "1"),
+        ("LINDEX", history, "0"),
+        ("LLEN", history),
+        ("HMGET", rules_key, "/"),
+        ("HGETALL", rules_key),
+        ("HSET", rules_key, "/", "{}"),
+        ("GET", schema),
+        ("SET", schema, "{}"),
+        ("HGET", ids, "id"),
+        ("HSET", ids, "id", "1"),
+        ("EXISTS", ids),
+        ("RENAME", ids, old),
+        ("HGET", old, "id"),
+        ("ZADD", times, "1", "1"),
+        ("ZRANGE", times, "0", "1"),
+        ("ZREVRANGEBYSCORE", times, "1", "-inf"),
+        ("ZREMRANGEBYSCORE", times, "1", "+inf"),
+        ("ZREMRANGEBYRANK", times, "0", "0"),
+        ("TYPE", state),
+        ("UNLINK", state, history, meta, rules_key, schema, ids, old, times),
+        ("PUBLISH", events, "{}"),
+        ("SUBSCRIBE", events),
+    ]
+
+
+def _missing_rights(client: redis.Redis, keys: TwinKeys) -> tuple[str, ...] | None:
+    commands = needed_commands(keys)
+    try:
+        missing = client.eval(_MISSING_RIGHTS, 0, encode([list(one) for one in commands], root="any"))
+    except redis.exceptions.NoPermissionError:
+        return ("EVAL",)
+    except redis.ResponseError:  # redis.acl_check_cmd came with Redis 7.0
+        return None
+    return tuple(_said(commands[number - 1]) for number in missing)
+
+
+def _said(command: tuple[str, ...]) -> str:
+    name = " ".join(command[:2]) if command[0] == "SCRIPT" else command[0]
+    places = [one for one in command[1:] if ":{" in one]
+    return f"{name} {' '.join(places[:2])}" if places and name not in {"EVAL", "EVALSHA"} else name
+
+
+# --- the twin ------------------------------------------------------------------------------------------------
+
+
+def read_twin(client: redis.Redis, keys: TwinKeys) -> TwinFacts:
+    """Reads all that a twin holds: the state in one moment with its meta, the history page by page.
+
+    Raises:
+        redis.RedisError: a read was refused.
+    """
+    facts = TwinFacts(keys.twin)
+    _read_types(client, keys, facts)
+    if facts.wrong_types:
+        return facts
+    with client.pipeline(transaction=True) as pipe:
+        pipe.get(keys.state)
+        pipe.hgetall(keys.meta)
+        pipe.hgetall(keys.rules)
+        pipe.llen(keys.history)
+        state, meta, rules_found, facts.length = pipe.execute()
+    facts.version = int(meta.get(b"version", 0))
+    facts.history_length = int(meta.get(b"history_length", facts.history_length))
+    facts.bytes = None if state is None else len(state)
+    facts.bytes_in_meta = int(meta[b"bytes"]) if b"bytes" in meta else None
+    facts.head_version = _version_of(meta.get(b"head", b"{}"))
+    if state is not None:
+        _read_state(state, meta, rules_found, facts)
+    if facts.length:
+        facts.history_problems = list(_history_problems(client, keys))
+    return facts
+
+
+def _read_types(client: redis.Redis, keys: TwinKeys, facts: TwinFacts) -> None:
+    names = {getattr(keys, part): wanted for part, wanted in _TYPES.items()}
+    with client.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.type(name)
+            pipe.pttl(name)
+        answers = pipe.execute()
+    for (name, wanted), kind, left in zip(names.items(), answers[::2], answers[1::2], strict=True):
+        if _text(kind) not in {wanted, "none"}:
+            facts.wrong_types[name] = _text(kind)
+        if left >= 0:
+            facts.expiring.append(name)
+
+
+def _read_state(state: bytes, meta: Mapping[bytes, bytes], published: Mapping[bytes, bytes], facts: TwinFacts) -> None:
+    try:
+        check_text(state, what="the state")
+    except InvalidJSON as error:
+        facts.invalid_json = str(error)
+        return
+    compiled = {place.decode(): decode(rule) for place, rule in published.items()}
+    level = meta.get(b"validation", b"standard").decode()
+    facts.violations = [str(one) for one in rules.check(decode(state), compiled, level)]
+
+
+def _history_problems(client: redis.Redis, keys: TwinKeys) -> Iterator[str]:
+    start = 0
+    while True:
+        # Others may commit meanwhile: each page is read with the version that it belongs to.
+        with client.pipeline(transaction=True) as pipe:
+            pipe.hget(keys.meta, "version")
+            pipe.lrange(keys.history, start, start + _PAGE - 1)
+            head, entries = pipe.execute()
+        for index, entry in enumerate(entries, start):
+            expected, found = int(head or 0) - 1 - index, _version_of(entry)
+            if found != expected:
+                yield f"entry {index} of the history should be version {expected}, and is {found or 'unreadable'}"
+                return
+        if len(entries) < _PAGE:
+            return
+        start += _PAGE
+
+
+def _version_of(entry: bytes) -> int:
+    try:
+        return int(decode(entry)["version"])
+    except (InvalidJSON, KeyError, TypeError, ValueError):
+        return 0

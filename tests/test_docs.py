@@ -1,0 +1,111 @@
+"""What the documents show is run: Python blocks, command lines, examples."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from circman_redis import ModelMismatch, StateValidationError
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "lua").glob("*.md")])
+
+# For machines without a redis-cli: the same commands, over redis-py.
+REDIS_CLI = """#!{python}
+import sys, redis
+client = redis.Redis(unix_socket_path=sys.argv[2], decode_responses=True)
+reply = client.execute_command(*sys.argv[3:])
+print(*(reply if isinstance(reply, list) else [reply]), sep="\\n")
+"""
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A user's machine: an embedded server of its own, the commands on the PATH."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in {
+        "redis-cli": REDIS_CLI.format(python=sys.executable),
+        "circman-redis": f"#!/bin/sh\nexec '{sys.executable}' -m circman_redis.cli \"$@\"\n",
+    }.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_python_blocks_run(page: Path, somewhere: Path) -> None:
+    """In order, as one program; docs/rules.md shows one line that is refused."""
+    program = "\n".join(blocks(page, "python"))
+    if page.name == "rules.md":
+        refused = 'tank.set_state({"level": 5, "timestamp": "2026-01-01T00:00:00Z"})\n'
+        assert refused in program
+        program = program.replace(refused, f"try:\n    {refused}except Exception as error:\n    print(error)\n")
+        program += "tank.close()\n"
+    run = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    if page.name == "rules.md":
+        assert "/timestamp: unknown field, and the model allows none" in run.stdout
+
+
+def test_command_lines_run(somewhere: Path) -> None:
+    """Each line of the README's shell blocks, and of the command line's page, exits 0."""
+    holder = subprocess.Popen(["circman-redis", "server"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        for page in (ROOT / "README.md", ROOT / "docs" / "embedded.md"):
+            for line in "".join(blocks(page, "sh")).splitlines():
+                if line.startswith("make "):
+                    continue
+                run = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+                assert run.returncode == 0, f"{line}: {run.stderr}"
+                assert run.stdout.strip() or run.stderr.strip(), line
+    finally:
+        holder.terminate()
+        holder.communicate()
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_examples_run(example: Path, somewhere: Path) -> None:
+    """Twice: the second time they meet what the first one left."""
+    for _ in range(2):
+        run = subprocess.run([sys.executable, "-W", "error", example], capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+        assert run.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link names a file that is there."""
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_every_error_is_documented() -> None:
+    """Each error that a script returns is in docs/wire.md and in lua/README.md."""
+    from circman_redis.protocol import ERRORS
+
+    wire, scripts = (ROOT / "docs" / "wire.md").read_text(), (ROOT / "lua" / "README.md").read_text()
+    for name in ERRORS:
+        assert f"`{name}`" in wire
+        assert f"`{name.removeprefix('CIRCMAN_')}`" in scripts
+    assert issubclass(StateValidationError, ValueError)
+    assert not issubclass(ModelMismatch, ValueError)

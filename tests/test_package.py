@@ -1,0 +1,99 @@
+"""What a user gets: the wheel in a clean environment elsewhere, the compose file, the documents."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+import yaml
+
+import circman_redis
+
+ROOT = Path(__file__).parent.parent
+
+USE = """
+from pathlib import Path
+import circman_redis
+from circman_redis import StateManager, scripts
+
+assert "site-packages" in circman_redis.__file__, circman_redis.__file__
+assert scripts.folder().parent == Path(circman_redis.__file__).parent
+with StateManager("wheel", url="embedded://" + str(Path("data").resolve())) as twin:
+    twin.update_state({"a": [], "b": 22.0})
+    print(twin.snapshot().version, twin.client.get(twin.keys.state).decode()[:18])
+"""
+
+
+@pytest.mark.timeout(300)
+def test_the_wheel_works_in_a_clean_environment_elsewhere(tmp_path: Path) -> None:
+    """Built, installed with its extras, used away from the checkout: scripts and data travel with it."""
+    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path / "dist"), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[all]"]
+    subprocess.run(install, check=True, capture_output=True)
+
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CIRCMAN_"))}
+    used = subprocess.run(
+        [python, "-W", "error", "-c", USE], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (used.returncode, used.stdout, used.stderr) == (0, '1 {"a":[],"b":22.0,\n', "")
+    command = [tmp_path / "venv" / "bin" / "circman-redis", "demo", "--seconds", "1"]
+    url = "embedded://" + str(tmp_path / "demo")
+    demo = subprocess.run(
+        [*command, "--url", url], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert demo.returncode == 0, demo.stderr
+    assert re.match(r"verified: (\d+) commits by 4 workers, 0 lost, 0 duplicated", demo.stdout.splitlines()[-1])
+
+
+def test_the_front_door_has_every_public_name_and_nothing_else() -> None:
+    """Each name in __all__ can be had, each home's name is in __all__."""
+    for name in circman_redis.__all__:
+        assert getattr(circman_redis, name) is not None
+    assert set(circman_redis.__all__) == {*circman_redis._HOME_OF, "__version__"}
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        circman_redis.nothing  # noqa: B018 - the access is the test
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    """`circman-redis --help` does not pay for redis and pydantic."""
+    code = "import sys, circman_redis; print([m for m in ('redis', 'pydantic', 'orjson') if m in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == "[]\n"
+
+
+def test_the_compose_file_is_whole() -> None:
+    """A server with a persistent volume and a health check; workers that wait for it, and can be scaled."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    redis = compose["services"]["redis"]
+    assert redis["volumes"] == ["redis-data:/data"]
+    assert "redis-data" in compose["volumes"]
+    assert redis["healthcheck"]["test"] == ["CMD", "valkey-cli", "ping"]
+    assert "--appendonly yes" in redis["command"]
+    worker = compose["services"]["worker"]
+    assert worker["depends_on"]["redis"]["condition"] == "service_healthy"
+    assert worker["environment"]["CIRCMAN_REDIS_URL"] == "redis://redis:6379/0"
+    assert not {"container_name", "ports"} & set(worker)  # either would keep it from being scaled
+
+
+def test_the_compose_file_runs_a_command_that_is_there(tmp_path: Path) -> None:
+    """The workers' command line is one that the command line takes."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    for service in compose["services"].values():
+        if "build" in service:
+            command = [sys.executable, "-m", "circman_redis.cli", *service["command"], "--help"]
+            subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+
+
+def test_the_licence_and_the_changelog_are_there() -> None:
+    """And the changelog knows this version."""
+    assert "MIT License" in (ROOT / "LICENSE").read_text()
+    assert f"## {circman_redis.__version__}" in (ROOT / "CHANGELOG.md").read_text()
