@@ -107,9 +107,12 @@ class EmbeddedServer:
             raise EmbeddedUnavailable(f"this use of the embedded server in {self.folder} was closed: open another")
         deadline = time.monotonic() + self._timeout
         with _explained(self.folder):
-            if not folders.is_same(self._users, self.folder / USERS_LOCK):
-                self._join(deadline)  # the folder was removed or moved: be a user of what is there now
+            folders.make_private(self.folder)
             with folders.alone(self.folder / START_LOCK, deadline):
+                if not folders.is_same(self._users, self.folder / USERS_LOCK):
+                    leave = self._leave  # the folder was removed or moved: be a user of what is there now
+                    self._join(deadline)
+                    leave()
                 self._bring_up(deadline)
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeGuard, TypeVar
 
@@ -89,24 +89,32 @@ class Twin:
 
     # --- opening -------------------------------------------------------------------------------------------
 
-    def open(self) -> Flow[None]:
-        """Learns the twin's settings, publishes its model where it has none, and applies the caller's settings.
+    def open(self, *, publish: bool = False) -> Flow[None]:
+        """Learns the twin's settings, and applies the caller's.
+
+        Args:
+            publish: give the twin a model where it has none, as the first commit does; a model that the caller
+                names is published in any case. So whoever only looks leaves no trace.
 
         Raises:
             ModelMismatch: where the caller asked for another model or level than the twin has.
         """
         config = yield protocol.config(self.keys)
-        if config.model_hash is None:
-            default = self.compiled or rules.compile_model(TwinState)
+        if config.model_hash is None and (publish or self.compiled):
             level = self.settings.validation or "standard"
-            yield protocol.configure(self.keys, "adopt", {}, default, level)
+            yield protocol.configure(self.keys, "adopt", {}, self._own_model, level)
             config = yield protocol.config(self.keys)
-        self._check(config)
+        if config.model_hash is not None:
+            self._check(config)
         wanted = self._wanted_settings(config)
         if wanted:
             yield protocol.configure(self.keys, "adopt", wanted, None, "")
             config = yield protocol.config(self.keys)
         self.config = config
+
+    @property
+    def _own_model(self) -> rules.CompiledModel:
+        return self.compiled or rules.compile_model(TwinState)
 
     def _check(self, config: TwinConfig) -> None:
         if self.compiled and config.model_hash != self.compiled.hash:
@@ -237,9 +245,10 @@ class Twin:
             commits: list[Commit] = yield call()
         except ModelMismatch as error:
             # The twin was deleted since, or another model was published: go by what it has now, if that will do.
-            if error.details["published"] == self.config.model_hash:
+            published = error.details["published"]
+            if published and published == self.config.model_hash:
                 raise
-            yield from self.open()
+            yield from self.open(publish=True)
             commits = yield call()
         return commits
 
@@ -254,7 +263,7 @@ class Twin:
         # Whoever has not the class cannot have made its checks, and must not say so.
         if self.config.checks == "python" and self.model is None:
             return ""
-        return self.config.model_hash or ""
+        return self.config.model_hash or self._own_model.hash
 
     def _checked(
         self, op: str, bodies: list[bytes], options: Options, results: Callable[[State], list[State]]
@@ -295,8 +304,16 @@ class Twin:
             return [Violation(patch.join_pointer(one["loc"]), {"python": one["msg"]}, one["input"]) for one in ours]
         return []
 
-    def validate(self, state: Any, published: Mapping[str, Any]) -> tuple[bool, str]:
+    def validate(self, state: Any) -> Flow[tuple[bool, str]]:
         """Whether a state would be accepted, and why not."""
+        config: TwinConfig = yield protocol.config(self.keys)
+        if config.model_hash is None:
+            level = self.settings.validation or config.validation
+            config = replace(config, validation=level, checks=_checks(self._own_model))
+            published = self._own_model.rules
+        else:
+            published = yield protocol.published_rules(self.keys)
+        self.config = config
         if isinstance(state, BaseModel | JSONText):
             state = decode(self.body(state, "state"))
         if not isinstance(state, dict):
@@ -305,15 +322,19 @@ class Twin:
             plain = decode(self.body(state, "state"))
         except (InvalidJSON, StateTooLarge) as error:
             return False, str(error)
-        problem = _bad_timestamp(plain, self.config.validation)
+        problem = _bad_timestamp(plain, config.validation)
         if problem:
             return False, problem
-        if self.config.auto_timestamp:
+        if config.auto_timestamp:
             plain.setdefault("timestamp", format_timestamp(datetime.now(UTC)))
-        violations = rules.check(plain, published, self.config.validation)
-        if self.config.checks == "python":
+        violations = rules.check(plain, published, config.validation)
+        if config.checks == "python":
             violations = violations or self.python_violations(plain)
         return (False, "; ".join(map(str, violations))) if violations else (True, "State is valid")
+
+
+def _checks(model: rules.CompiledModel) -> str:
+    return "python" if model.python_checks else "server"
 
 
 def _is_whole(value: object) -> TypeGuard[int]:

@@ -145,7 +145,7 @@ class CsvRows:
             patch = _object(self._tree, cells)
             return Row(line, JSONText(patch) if patch else None)
         self._again.extendleft(reversed(taken))
-        return BadRow(line, "a quote that is not closed" if taken else cells)
+        return BadRow(line, "a quote that is not closed" if taken or cells == _UNCLOSED else cells)
 
     def _read_header(self) -> list[str]:
         for line, text in self._lines:

@@ -340,7 +340,7 @@ class StateManager:
 
     def validate_state(self, state: Any) -> tuple[bool, str]:
         """Whether the state would be accepted by `set_state`, and else why not. Changes nothing."""
-        return self._twin.validate(state, self._driver.run(protocol.published_rules(self._twin.keys)))
+        return self._driver.drive(self._twin.validate(state))
 
     def publish_model(self, model: type[BaseModel], *, validation: str | None = None, force: bool = False) -> None:
         """Replaces the twin's model: from now on its rules bind every writer.

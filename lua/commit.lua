@@ -146,13 +146,14 @@ local function index_times(commits, latest)
   end
 end
 
+-- Forgets the times of versions before `oldest`, which left the history. They come first, for scores rise with versions.
 local function trim_times(oldest)
-  for i, version in ipairs(redis.call('ZRANGE', TIMES, 0, 2 * TRIM_TIMES_EVERY)) do
-    if tonumber(version) >= oldest then
-      if i > 1 then redis.call('ZREMRANGEBYRANK', TIMES, 0, i - 2) end
-      return
-    end
-  end
+  repeat
+    local first = redis.call('ZRANGE', TIMES, 0, 2 * TRIM_TIMES_EVERY)
+    local stale = 0
+    while first[stale + 1] and tonumber(first[stale + 1]) < oldest do stale = stale + 1 end
+    if stale > 0 then redis.call('ZREMRANGEBYRANK', TIMES, 0, stale - 1) end
+  until stale < #first or stale == 0
 end
 
 -- The first write is one that fails cleanly; the second can still meet a wrong type, and then takes it back.
@@ -171,7 +172,7 @@ end
 
 -- Two generations of ids: the older one is dropped whole, so that remembering is cheap and bounded.
 local function remember(twin, commits)
-  if twin.calls % ID_WINDOW == 0 and redis.call('EXISTS', IDS) == 1 then
+  if (twin.calls + 1) % ID_WINDOW == 0 and redis.call('EXISTS', IDS) == 1 then
     redis.call('UNLINK', OLD_IDS)
     redis.call('RENAME', IDS, OLD_IDS)
     redis.call('HSET', META, 'ids_since', redis.call('HGET', META, 'ids_rotated') or '0',
@@ -224,7 +225,7 @@ local function commit_all()
   append(twin, commits, entries, latest)
   redis.call('SET', STATE, twin.state)
   redis.call('HSET', META, 'version', commits[#commits].version, 'epoch', twin.epoch, 'head', twin.head,
-    'bytes', #twin.state, 'stamp', ('%.0f'):format(twin.stamp), 'committed', ('%.0f'):format(twin.now), 'calls', twin.calls)
+    'bytes', #twin.state, 'stamp', ('%.0f'):format(twin.stamp), 'committed', ('%.0f'):format(twin.now), 'calls', twin.calls + 1)
   remember(twin, commits)
   publish(twin, commits)
 

@@ -5,29 +5,34 @@
 -- ARGV  1 only versions below this one ('' for all)
 --       2 at most so many ('' for all)
 -- Returns {epoch, history entry as JSON text, ...}
--- Errors  CIRCMAN_CORRUPT
+-- Errors  CIRCMAN_BAD_JSON (no number) CIRCMAN_CORRUPT
 local STATE, HISTORY, META = KEYS[1], KEYS[2], KEYS[3]
-local BEFORE, LIMIT = tonumber(ARGV[1]), tonumber(ARGV[2])
+local BEFORE, LIMIT = ARGV[1], ARGV[2]
 -- @include base
 -- @include twin
 
+local function whole_number(text, default)
+  if text == '' then return default end
+  if not text:find('^%-?%d+$') then refuse('BAD_JSON', '{"reason":' .. quote('no whole number: ' .. text) .. '}') end
+  return tonumber(text)
+end
+
 local function commits()
-  local m = redis.call('HMGET', META, 'version', 'epoch', 'head')
-  if not m[1] then return {} end
-  local newest = tonumber(m[1])
-  local reply, start = { m[2] }, 0
-  local limit = LIMIT or math.huge
-  if not BEFORE or BEFORE > newest then
-    if limit < 1 then return reply end
-    local state = redis.call('GET', STATE)
-    if not state then corrupt(STATE, 'is missing, while meta says that there is a state') end
-    reply[2], limit = entry(m[3], state), limit - 1
-  else
-    start = newest - BEFORE
+  local newest, epoch, head, bytes = read_head()
+  local before, limit = whole_number(BEFORE, newest + 1), whole_number(LIMIT, newest)
+  if newest == 0 then return {} end
+  local reply, next_version = { epoch }, math.min(before - 1, newest)
+  if limit > 0 and next_version == newest then
+    reply[2] = head_entry(head, bytes)
+    next_version, limit = newest - 1, limit - 1
   end
-  if limit < 1 then return reply end
-  local stop = limit == math.huge and -1 or start + limit - 1
-  for _, one in ipairs(redis.call('LRANGE', HISTORY, ('%.0f'):format(start), ('%.0f'):format(stop))) do reply[#reply + 1] = one end
+  if limit < 1 or next_version < 1 then return reply end
+  local start = newest - 1 - next_version
+  local stop = start + math.min(limit, newest) - 1
+  for _, one in ipairs(redis.call('LRANGE', HISTORY, ('%.0f'):format(start), ('%.0f'):format(stop))) do
+    reply[#reply + 1] = checked_entry(one, next_version)
+    next_version = next_version - 1
+  end
   return reply
 end
 

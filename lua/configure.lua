@@ -65,7 +65,10 @@ end
 
 local function configure()
   local twin = read_twin()
-  redis.call('LLEN', HISTORY) -- a wrong type is met before anything is written
+  -- A wrong type is met before anything is written.
+  redis.call('LLEN', HISTORY)
+  redis.call('HLEN', RULES)
+  redis.call('STRLEN', SCHEMA)
   local settings = pairs_of(SETTINGS)
   check_settings(settings)
   local publish = MODEL ~= '' and not (MODE == 'adopt' and twin.model_hash)

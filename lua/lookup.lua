@@ -22,17 +22,12 @@ local function wanted_version(head_version)
 end
 
 local function lookup()
-  local m = redis.call('HMGET', META, 'version', 'epoch', 'head')
-  local head_version = tonumber(m[1] or 0)
+  local head_version, epoch, head, bytes = read_head()
   local version = wanted_version(head_version)
   if not version or version < 1 or version > head_version then return false end
-  if version == head_version then
-    local state = redis.call('GET', STATE)
-    if not state then corrupt(STATE, 'is missing, while meta says that there is a state') end
-    return { m[2], entry(m[3], state) }
-  end
-  local found = redis.call('LINDEX', HISTORY, head_version - 1 - version)
-  return found and { m[2], found }
+  if version == head_version then return { epoch, head_entry(head, bytes) } end
+  local found = redis.call('LINDEX', HISTORY, ('%.0f'):format(head_version - 1 - version))
+  return found and { epoch, checked_entry(found, version) }
 end
 
 return answer(lookup, { 'string', 'list', 'hash', 'zset' })

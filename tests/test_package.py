@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 import circman_redis
+from circman_redis import StateManager
+from tests.servers import Server, wait_until
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,7 +27,7 @@ assert "site-packages" in circman_redis.__file__, circman_redis.__file__
 assert scripts.folder().parent == Path(circman_redis.__file__).parent
 with StateManager("wheel", url="embedded://" + str(Path("data").resolve())) as twin:
     twin.update_state({"a": [], "b": 22.0})
-    print(twin.snapshot().version, twin.client.get(twin.keys.state).decode()[:18])
+    print(twin.snapshot().version, twin.client.get(twin.keys.state).decode()[:17])
 """
 
 
@@ -78,19 +80,40 @@ def test_the_compose_file_is_whole() -> None:
     assert "redis-data" in compose["volumes"]
     assert redis["healthcheck"]["test"] == ["CMD", "valkey-cli", "ping"]
     assert "--appendonly yes" in redis["command"]
-    worker = compose["services"]["worker"]
-    assert worker["depends_on"]["redis"]["condition"] == "service_healthy"
-    assert worker["environment"]["CIRCMAN_REDIS_URL"] == "redis://redis:6379/0"
-    assert not {"container_name", "ports"} & set(worker)  # either would keep it from being scaled
+    for name in ("environment", "line", "worker"):
+        service = compose["services"][name]
+        assert service["depends_on"]["redis"]["condition"] == "service_healthy"
+        assert service["environment"] == {"CIRCMAN_REDIS_URL": "redis://redis:6379/0", "CIRCMAN_TWIN": "demo"}
+        assert not {"container_name", "ports"} & set(service)  # either would keep it from being scaled
 
 
-def test_the_compose_file_runs_a_command_that_is_there(tmp_path: Path) -> None:
-    """The workers' command line is one that the command line takes."""
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    for service in compose["services"].values():
-        if "build" in service:
-            command = [sys.executable, "-m", "circman_redis.cli", *service["command"], "--help"]
-            subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+def test_the_compose_files_workers_work_on_one_twin(server: Server) -> None:
+    """Their own command lines, all at once, two of the scaled one: one twin, versions contiguous, several authors."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    environment = {**os.environ, "CIRCMAN_REDIS_URL": server.url, "CIRCMAN_TWIN": "demo"}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "circman_redis.cli", *services[name]["command"]],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("environment", "line", "worker", "worker")
+    ]
+    try:
+        with server.client(decode_responses=True) as client:
+            wait_until(lambda: int(client.hget("circman:{demo}:meta", "version") or 0) > 200)
+    finally:
+        for process in running:
+            process.terminate()  # as `docker compose stop` does
+        said = [process.communicate(timeout=30) for process in running]
+    assert [process.returncode for process in running] == [0] * 4, said
+    made = sum(int(re.search(r": (\d+) commits in", out)[1]) for out, _ in said)  # type: ignore[index]
+    with StateManager("demo", url=server.url) as twin:
+        entries = twin.get_commits()
+        assert [entry.version for entry in reversed(entries)] == list(range(1, made + 2))
+        assert len({str(entry.actor).partition("-")[0] for entry in entries}) == 3
 
 
 def test_the_licence_and_the_changelog_are_there() -> None:

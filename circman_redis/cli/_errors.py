@@ -26,6 +26,8 @@ def lines_of(error: Exception) -> list[str]:
         return [f"error: {printable(_os_error(error))}"]
     if isinstance(error, CircmanError):
         return [f"error: {printable(_in_commands(error))}"]
+    if isinstance(error, UnicodeEncodeError):
+        return ["error: an argument is no text in UTF-8"]
     raise error
 
 

@@ -78,8 +78,7 @@ class LazyGroup(click.Group):
 def _explain(error: Exception) -> int:
     """Says what went wrong, one line per reason; returns the exit code."""
     from circman_redis.cli._errors import lines_of  # noqa: PLC0415 - errors are rare
-    from circman_redis.errors import UsageError  # noqa: PLC0415
-    from circman_redis.errors import PointerError  # noqa: PLC0415
+    from circman_redis.errors import PointerError, UsageError  # noqa: PLC0415
 
     for line in lines_of(error):
         click.echo(line, err=True)

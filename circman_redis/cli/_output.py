@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _LONGEST_COLOURED = 200_000  # characters: beyond that, colours take longer than anyone looks
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def on_terminal() -> bool:
@@ -42,7 +42,8 @@ def emit(text: str | bytes) -> None:
         click.echo(compact(text).encode())
         return
     shown = printable(pretty(text))
-    if len(shown) > _LONGEST_COLOURED:
+    # What was committed is told in any case: it is no use then to say that rich is missing.
+    if len(shown) > _LONGEST_COLOURED or not _has_rich():
         click.echo(shown)
         return
     from rich.highlighter import JSONHighlighter  # noqa: PLC0415 - only a terminal needs it
@@ -51,6 +52,14 @@ def emit(text: str | bytes) -> None:
     coloured = Text(shown)
     JSONHighlighter().highlight(coloured)
     console().print(coloured, soft_wrap=True)
+
+
+def _has_rich() -> bool:
+    try:
+        import rich  # noqa: F401, PLC0415 - only a terminal needs it
+    except ModuleNotFoundError:
+        return False
+    return True
 
 
 def emit_value(value: Any) -> None:

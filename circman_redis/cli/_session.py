@@ -48,6 +48,10 @@ class Session:
         """One round trip; errors as a manager raises them."""
         return self._driver.run(call)
 
+    def ask(self, flow: Flow[T]) -> T:
+        """Runs a flow that only looks."""
+        return self._driver.drive(flow)
+
     def write(self, flow: Flow[T]) -> T:
         """Runs a flow that commits or publishes; before the first, the twin is opened as a manager does it."""
         if not self._opened:

@@ -8,17 +8,20 @@ import click
 
 from circman_redis.cli._options import Target, connected, example
 
+KINDS = ("environment", "line", "consumer")
+
 
 @click.command("demo", epilog=example("circman-redis demo --workers 4 --seconds 10"))
 @click.option("--workers", type=click.IntRange(1), default=4, show_default=True, help="Processes at work.")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), default=10, show_default=True, help="For so long.")
+@click.option("--join", type=click.Choice(KINDS), help="Be one worker on a twin that others work on too.")
 @connected
-def demo_command(target: Target, workers: int, seconds: float) -> None:
+def demo_command(target: Target, workers: int, seconds: float, join: str | None) -> None:
     """Several workers on one twin, checked at the end.
 
-    They merge and adjust at once, some are killed on the way; then it is checked that no update was lost, and that
-    the history has no gap. The twin is "demo" unless --twin names another.
+    They merge and adjust at once, and the rules refuse what is not in stock. Then everything is read back: no commit
+    was lost or doubled, the history has no gap, the materials balance. The twin is "demo" unless --twin names another.
     """
     demo = import_module("circman_redis.demo")
-    code: int = demo.main(workers, seconds, target.twin or "demo", target.url)
+    code: int = demo.main(workers, seconds, target.twin or "demo", target.url, prefix=target.prefix, join=join)
     click.get_current_context().exit(code)

@@ -68,16 +68,16 @@ def _print(findings: list[Finding]) -> None:
         for finding in findings:
             emit_value(as_json(finding))
         return
+    from rich.table import Table  # noqa: PLC0415 - only a terminal needs it
     from rich.text import Text  # noqa: PLC0415
 
     out = console()
     for finding in findings:
         mark, colour = _MARKS[finding.level]
-        out.print(
-            Text(f"{mark:>7}", style=colour),
-            Text(f"{finding.about:<14}", style="bold"),
-            printable(finding.says),
-            soft_wrap=True,
-        )
-        if finding.advice:
-            out.print(" " * 22, Text(f"-> {printable(finding.advice)}"), soft_wrap=True)
+        line = Table.grid(padding=(0, 1))
+        line.add_column(width=7, justify="right", style=colour)
+        line.add_column(width=13, style="bold")
+        line.add_row(mark, finding.about, Text(printable(finding.says)))
+        out.print(line)
+        if finding.advice:  # as one line, to be copied
+            out.print(f"{'':21} -> {printable(finding.advice)}", soft_wrap=True)

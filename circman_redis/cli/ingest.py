@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _FORMATS = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
 _MOST_SHOWN = 20
 _MOST_ROWS = 1000
+_UNSURE = "whether the rows under way are committed is not known here: --resume finds out"
 
 
 @click.command("ingest", epilog=example("circman-redis ingest log.csv --map 'Temp (C)=/environment/temperature'"))
@@ -129,14 +130,14 @@ def _run(ingest: Ingest, rows: Iterable[Row | BadRow], bar: _Bar) -> int:
         return EXIT_REFUSED
     except StoreUnavailable as error:
         bar.say(f"error: {str(error).partition('; ')[0]}")
-        bar.say("whether the rows under way are committed is not known; --resume finds out")
+        bar.say(_UNSURE)
         return EXIT_REFUSED
     except CircmanError as error:
         for line in lines_of(error):
             bar.say(line)
         return EXIT_REFUSED
     except KeyboardInterrupt:
-        bar.say("interrupted")
+        bar.say(f"interrupted; {_UNSURE}")
         return EXIT_INTERRUPTED
     return 0
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import click
 
 from circman_redis import protocol
@@ -11,8 +9,6 @@ from circman_redis.cli._options import Target, acting, connected, example, model
 from circman_redis.cli._output import emit, emit_value, note
 from circman_redis.cli._read import document, load_model
 from circman_redis.errors import StateError
-from circman_redis.models import TwinState
-from circman_redis.rules import compile_model
 
 LEVELS = ("none", "standard", "strict")
 
@@ -30,13 +26,7 @@ def validate_command(target: Target, file: str) -> None:
     state = document(file)
     with target.session() as session:
         twin = session.twin
-        twin.config = session.run(protocol.config(session.keys))
-        published = session.run(protocol.published_rules(session.keys))
-        if twin.config.model_hash is None:
-            compiled = twin.compiled or compile_model(TwinState)
-            published = compiled.rules
-            twin.config = replace(twin.config, checks="python" if compiled.python_checks else "server")
-        accepted, reason = twin.validate(state, published)
+        accepted, reason = session.ask(twin.validate(state))
     if accepted and twin.config.checks == "python" and twin.model is None:
         reason += ", as far as the server can tell: the model has checks of its own, give it with --model"
     note(reason if accepted else f"error: {reason}")
@@ -63,7 +53,11 @@ def show_command(target: Target) -> None:
     emit(text)
 
 
-@schema_command.command("publish", epilog=example("circman-redis schema publish circman_redis.models:TwinState"))
+@schema_command.command(
+    "publish",
+    short_help="Publish a pydantic model.",
+    epilog=example("circman-redis schema publish circman_redis.models:TwinState"),
+)
 @click.argument("model", metavar="MODULE:CLASS")
 @click.option("--validation", type=click.Choice(LEVELS), help="How much of it binds; else as it was.")
 @click.option("--force", is_flag=True, help="Even though the state that is there does not fit.")

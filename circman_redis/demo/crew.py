@@ -110,7 +110,7 @@ class Crew:
 
     Args:
         roles: one per worker.
-        job: what they all need to know: twin, url, run, seconds.
+        job: what they all need to know: twin, url, prefix, run, seconds.
     """
 
     def __init__(self, roles: Sequence[Role], job: dict[str, Any]) -> None:

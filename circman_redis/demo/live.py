@@ -57,7 +57,8 @@ class LiveView:
     def __init__(self, seconds: float, console: Console | None = None) -> None:
         self.seconds = seconds
         self.console = console or Console(highlight=False)
-        self.newest = min(12, self.console.height - OTHER_LINES) if self.console.height >= TALL else 0
+        self.tall = self.console.height >= TALL
+        self.newest = min(12, self.console.height - OTHER_LINES) if self.tall else 1
         self.sparks = self.console.width
         # By hand: between two looks there is nothing new to draw.
         self.live = Live(console=self.console, auto_refresh=False, vertical_overflow="crop")
@@ -68,7 +69,7 @@ class LiveView:
 
     def show(self, glance: Glance) -> None:
         """Draws how the run stands."""
-        self.live.update(picture(glance, self.seconds, self.console.width), refresh=True)
+        self.live.update(picture(glance, self.seconds, self.console.width, tall=self.tall), refresh=True)
 
     def note(self, text: str) -> None:
         """Writes it above the picture."""
@@ -79,18 +80,18 @@ class LiveView:
         self.console.print(Text(text, style="bold green" if good else "bold red"), soft_wrap=True)
 
 
-def picture(glance: Glance, seconds: float, width: int) -> RenderableType:
-    """Everything, as wide as the terminal."""
+def picture(glance: Glance, seconds: float, width: int, *, tall: bool = False) -> RenderableType:
+    """Everything, as wide as the terminal; the newest commits only on a tall one."""
     left = max(46, width // 2)
     body = Table.grid(padding=0)
     body.add_column(width=left)
     body.add_column(width=width - left)
     body.add_row(
-        _panel(f"version {glance.snapshot.version}", state_rows(glance, left - 4)),
+        _panel(f"version {glance.version}", state_rows(glance, left - 4)),
         _panel("commits by worker", worker_rows(glance, width - left - 4, counts=width >= WIDE)),
     )
     below: list[RenderableType] = []
-    if glance.newest:
+    if tall:
         below.append(_newest(glance))
     if not glance.over:
         below.append(_progress(glance, seconds, width))
@@ -119,7 +120,7 @@ def spark(rates: Sequence[float]) -> str:
 
 def state_rows(glance: Glance, width: int) -> list[Text]:
     """The left panel's lines."""
-    state = glance.snapshot.state
+    state = glance.state
     rows: list[Text] = []
     for name, headline, readings in SECTIONS:
         found = state.get(name)

@@ -52,7 +52,7 @@ class TwinTaken(UsageError):
     """The twin is not the demo's to make anew."""
 
 
-def run(workers: int, seconds: float, twin: str, url: str | None) -> int:
+def run(workers: int, seconds: float, twin: str, url: str | None, prefix: str | None = None) -> int:
     """Runs the demo.
 
     Args:
@@ -60,6 +60,7 @@ def run(workers: int, seconds: float, twin: str, url: str | None) -> int:
         seconds: how long they work, above 0.
         twin: the twin's id; one that the demo made is made anew.
         url: the server; None for what the environment says, else the embedded one.
+        prefix: what the twin's keys begin with; None for what the environment says.
 
     Returns:
         0 where all that is claimed holds, 1 where it does not, 130 where it does and Ctrl-C cut the run short.
@@ -68,16 +69,16 @@ def run(workers: int, seconds: float, twin: str, url: str | None) -> int:
         TwinTaken: the twin is somebody else's, or at work in another run.
         CircmanError: the server, or the twin, cannot be had.
     """
-    with _open(twin, url) as manager:
+    with _open(twin, url, prefix) as manager:
         _check_whose_it_is(manager)
         roles = factory.roles(workers, seconds)
         token = secrets.token_hex(3)
-        job = {"twin": twin, "url": url, "run": token, "seconds": seconds}
+        job = {"twin": twin, "url": url, "prefix": prefix, "run": token, "seconds": seconds}
         with Crew(roles, job) as crew:
             say(introduction(manager, [role.kind for role in roles], seconds, url))
             view = choose(seconds)
             crew.wait_until_ready()
-            first = _make_twin(manager, token)
+            first = make_twin(manager, token)
             crew.go()
             interrupted = _watch(manager, crew, view, seconds)
             if not _report(manager, crew, view, first):
@@ -88,9 +89,17 @@ def run(workers: int, seconds: float, twin: str, url: str | None) -> int:
 # --- the twin ----------------------------------------------------------------------------------------------
 
 
-def _open(twin: str, url: str | None) -> StateManager:
+def _open(twin: str, url: str | None, prefix: str | None) -> StateManager:
     try:
-        return StateManager(twin, url=url, actor=ACTOR, model=TwinState, validation=factory.VALIDATION, retries=RETRIES)
+        return StateManager(
+            twin,
+            url=url,
+            prefix=prefix,
+            actor=ACTOR,
+            model=TwinState,
+            validation=factory.VALIDATION,
+            retries=RETRIES,
+        )
     except ModelMismatch as error:
         raise TwinTaken(f"{_not_ours(twin)}: {error}") from error
 
@@ -124,7 +133,8 @@ def _is_at_work(manager: StateManager, before: Snapshot) -> bool:
     return False
 
 
-def _make_twin(manager: StateManager, token: str) -> Acknowledged:
+def make_twin(manager: StateManager, token: str) -> Acknowledged:
+    """Makes the twin anew, with its model, at version 1."""
     manager.delete()
     manager.publish_model(TwinState, validation=factory.VALIDATION)
     manager.history_length = factory.HISTORY_LENGTH

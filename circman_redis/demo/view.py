@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from circman_redis.demo.crew import Crew
 from circman_redis.errors import CircmanError
 from circman_redis.manager import StateManager
-from circman_redis.results import HistoryEntry, Snapshot
+from circman_redis.results import HistoryEntry
 
 WINDOW = 1.0
 """Seconds that 'commits per second now' looks back."""
@@ -36,8 +36,7 @@ class Glance:
 
     Attributes:
         elapsed: seconds since it began.
-        snapshot: the twin as it stands in Redis.
-        newest: its newest commits, newest first.
+        newest: the newest commits in Redis, newest first; the first of them has the state.
         rate: commits per second now.
         mean: commits per second since the beginning.
         rates: commits per second in each SPARK of the recent past, oldest first.
@@ -48,7 +47,6 @@ class Glance:
     """
 
     elapsed: float
-    snapshot: Snapshot
     newest: list[HistoryEntry]
     rate: float
     mean: float
@@ -57,6 +55,16 @@ class Glance:
     refused: int
     failed: frozenset[str]
     over: bool
+
+    @property
+    def version(self) -> int:
+        """The twin's version."""
+        return self.newest[0].version
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The twin's state."""
+        return self.newest[0].state
 
     def share(self, worker: str) -> float:
         """A worker's part of all commits, 0 to 1."""
@@ -107,7 +115,7 @@ class View(Protocol):
 
     Attributes:
         every: seconds between two looks.
-        newest: how many of the newest commits it shows.
+        newest: how many of the newest commits it needs, at least 1.
         sparks: how many of the recent rates it shows.
     """
 
@@ -136,7 +144,7 @@ class PlainView:
     """A line per second, for pipes and files."""
 
     every = 1.0
-    newest = 0
+    newest = 1
     sparks = 0
 
     def shown(self) -> AbstractContextManager[object]:
@@ -146,7 +154,7 @@ class PlainView:
     def show(self, glance: Glance) -> None:
         """Writes the line."""
         say(
-            f"{glance.elapsed:6.1f} s  version {glance.snapshot.version}  {glance.rate:.0f} commits/s  "
+            f"{glance.elapsed:6.1f} s  version {glance.version}  {glance.rate:.0f} commits/s  "
             f"{'  '.join(_shares(glance))}  refused {glance.refused}"
         )
 
@@ -236,23 +244,27 @@ class _Look:
         for failure in self.crew.new_failures():
             self.view.note(failure)
         try:
-            snapshot = self.manager.snapshot()
-            newest = self.manager.get_commits(limit=self.view.newest) if self.view.newest else []
+            newest = self.manager.get_commits(limit=self.view.newest)
         except CircmanError as error:
-            if str(error) != self.trouble:
-                self.view.note(str(error))
-            self.trouble = str(error)
-            self.meter.add(elapsed, self.meter.version)
+            self._miss(elapsed, str(error))
+            return
+        if not newest:
+            self._miss(elapsed, f"twin {self.manager.twin!r} has been deleted")
             return
         self.trouble = ""
-        self.meter.add(elapsed, snapshot.version)
-        self.view.show(self._glance(elapsed, snapshot, newest, over=over))
+        self.meter.add(elapsed, newest[0].version)
+        self.view.show(self._glance(elapsed, newest, over=over))
 
-    def _glance(self, elapsed: float, snapshot: Snapshot, newest: list[HistoryEntry], *, over: bool) -> Glance:
+    def _miss(self, elapsed: float, trouble: str) -> None:
+        if trouble != self.trouble:
+            self.view.note(trouble)
+        self.trouble = trouble
+        self.meter.add(elapsed, self.meter.version)
+
+    def _glance(self, elapsed: float, newest: list[HistoryEntry], *, over: bool) -> Glance:
         workers = self.crew.workers
         return Glance(
             elapsed,
-            snapshot,
             newest,
             rate=self.meter.rate(elapsed - WINDOW, elapsed),
             mean=self.meter.rate(0.0, elapsed),

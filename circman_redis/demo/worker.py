@@ -30,7 +30,16 @@ MOST_UNITS = 12
 
 
 def main(
-    *, name: str, kind: str, per_second: float, twin: str, url: str | None, run: str, seconds: float, seed: int
+    *,
+    name: str,
+    kind: str,
+    per_second: float,
+    twin: str,
+    url: str | None,
+    prefix: str | None,
+    run: str,
+    seconds: float,
+    seed: int,
 ) -> int:
     """Works as told; the exit code of the process.
 
@@ -40,6 +49,7 @@ def main(
         per_second: commits per second to aim at.
         twin: the twin's id.
         url: the server; None for what the environment says, else the embedded one.
+        prefix: what the twin's keys begin with; None for what the environment says.
         run: what tells this run from others.
         seconds: how long to work.
         seed: of its random choices.
@@ -49,12 +59,9 @@ def main(
         return 1
     stop = threading.Event()
     threading.Thread(target=_stop_at_end_of_input, args=(stop,), daemon=True).start()
-    # Random choices for a show and for load: nothing depends on them being secret.
-    rng = random.Random(seed)  # noqa: S311
     try:
-        with _open(twin, url, name) as manager:
-            desk = _Desk(manager, f"{run}/{name}", rng)
-            _KINDS[kind](desk, _turns(per_second, seconds, stop, rng))
+        with open_manager(twin, url, prefix, name) as manager:
+            work(manager, kind, f"{run}/{name}", per_second=per_second, seconds=seconds, stop=stop, seed=seed, say=_say)
     except CircmanError as error:
         _say(failed=f"{type(error).__name__}: {error}")
         return 1
@@ -62,9 +69,45 @@ def main(
     return 0
 
 
-def _open(twin: str, url: str | None, name: str) -> StateManager:
+def work(
+    manager: StateManager,
+    kind: str,
+    ids: str,
+    *,
+    per_second: float,
+    seconds: float,
+    stop: threading.Event,
+    seed: int,
+    say: Callable[..., None],
+) -> None:
+    """Works on the twin until the time is over, or it is told to stop.
+
+    Args:
+        manager: the twin's.
+        kind: environment, line or consumer.
+        ids: what the commit ids begin with.
+        per_second: commits per second to aim at.
+        seconds: how long to work.
+        stop: set to stop.
+        seed: of the random choices.
+        say: is told of each commit as it was acknowledged, and of each refusal, by keywords.
+    """
+    # Random choices for a show and for load: nothing depends on them being secret.
+    rng = random.Random(seed)  # noqa: S311
+    _KINDS[kind](_Desk(manager, ids, rng, say), _turns(per_second, seconds, stop, rng))
+
+
+def open_manager(twin: str, url: str | None, prefix: str | None, name: str) -> StateManager:
+    """The worker's own manager."""
     # As the parent made it, whatever the environment says (CIRCMAN_HISTORY_LENGTH would shorten the history).
-    return StateManager(twin, url=url, actor=name, validation=factory.VALIDATION, history_length=factory.HISTORY_LENGTH)
+    return StateManager(
+        twin,
+        url=url,
+        prefix=prefix,
+        actor=name,
+        validation=factory.VALIDATION,
+        history_length=factory.HISTORY_LENGTH,
+    )
 
 
 def _say(**line: Any) -> None:
@@ -97,6 +140,7 @@ class _Desk:
     manager: StateManager
     prefix: str
     rng: random.Random
+    say: Callable[..., None]
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def commit(
@@ -105,7 +149,7 @@ class _Desk:
         """Commits, and says what was acknowledged."""
         commit_id = f"{self.prefix}/{next(self.numbers)}"
         made = send(change, commit_id=commit_id)
-        _say(version=made.version, epoch=made.epoch, id=commit_id, consumed=dict(consumed or {}))
+        self.say(version=made.version, epoch=made.epoch, id=commit_id, consumed=dict(consumed or {}))
 
     def take(self, consumed: Mapping[str, int]) -> None:
         """Takes units out of the inventory, all or none; puts them in where they are below zero."""
@@ -149,7 +193,7 @@ def _consumer(desk: _Desk, turns: Iterator[None]) -> None:
             desk.take({material: desk.rng.randint(1, MOST_UNITS) for material in materials})
         except StateValidationError as refusal:
             short = _short_of(refusal)
-            _say(refused=short)
+            desk.say(refused=short)
             desk.take({material: -factory.MATERIALS[material] for material in short})
 
 

@@ -1,6 +1,8 @@
 -- merge: JSON Merge Patch (RFC 7396) on the stored text. Only what the patch names is cut out and replaced; all
 -- that lies between is copied as it stands.
 
+local function not_stored_form() corrupt(STATE, 'is not in the stored form: something else wrote it') end
+
 -- Where the value that starts at `i` of the stored text `o` ends.
 local function skip(o, i)
   local first, last, _ = o:byte(i), nil, nil
@@ -11,21 +13,24 @@ local function skip(o, i)
   elseif first == 34 then
     last = o:find('"', i + 1, true)
   else
-    last = o:find('[,}%]]', i)
-    last = last and last - 1
+    _, last = o:find('^[%w.+-]+', i)
   end
-  return last or corrupt(STATE, 'the state is not in the stored form')
+  local behind = last and o:byte(last + 1)
+  if behind == 44 or behind == 125 or behind == 93 then return last end
+  not_stored_form()
 end
 
 -- Member by member: the sure way to find `key` in the stored object `o`.
 local function walk(o, key)
-  local i = 2
-  while o:byte(i) == 34 do
-    local closing = o:find('"', i + 1, true) or corrupt(STATE, 'the state is not in the stored form')
-    local last = skip(o, closing + 2)
+  if o == '{}' then return nil end
+  local i, last = 2, 1
+  repeat
+    local closing = o:byte(i) == 34 and o:find('"', i + 1, true)
+    if not closing or o:byte(closing + 1) ~= 58 then not_stored_form() end
+    last = skip(o, closing + 2)
     if o:sub(i + 1, closing - 1) == key then return i, closing + 2, last end
     i = last + 2
-  end
+  until o:byte(last + 1) ~= 44
 end
 
 -- Where `key` stands in the stored object `o`: the start of its name, the start and the end of its value.
@@ -41,7 +46,8 @@ local function locate(o, key, from)
   end
   if at > from then
     local first = key:byte()
-    if first == 44 or first == 58 or not ('{' .. o:sub(from, at - 1) .. '}'):find('^%b{}$') then return walk(o, key) end
+    local sure = first ~= 44 and first ~= 58 and o:byte(at - 1) == 44
+    if not sure or not ('{' .. o:sub(from, at - 1) .. '}'):find('^%b{}$') then return walk(o, key) end
   end
   local value = at + #name
   return at, value, skip(o, value)

@@ -40,7 +40,7 @@ local function among(candidates, kind, text)
 end
 
 -- Calls `violate` with each keyword of `rule` that the value breaks; its type was checked before.
-local function check_scalar(rule, text, kind, violate)
+local function check_keywords(rule, text, kind, violate)
   if kind == 'number' then
     local number = tonumber(text)
     if rule.minimum and number < rule.minimum then violate('minimum') end
@@ -162,11 +162,13 @@ local function violations_of(tree, standing, strict, rule_texts)
     at_depth, at_place, at_value = depth, place, value
     if types and types ~= kind and not has_type(types, kind, value) then
       violate('type')
-    elseif kind == 'object' then
-      check_members(value, place, value.made and MADE or standing, depth)
     else
-      check_scalar(rule, value, kind, violate)
-      if kind == 'array' then check_items(place, value, depth) end
+      check_keywords(rule, value, kind, violate)
+      if kind == 'object' then
+        check_members(value, place, value.made and MADE or standing, depth)
+      elseif kind == 'array' then
+        check_items(place, value, depth)
+      end
     end
   end
 

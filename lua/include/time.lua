@@ -28,7 +28,7 @@ end
 
 -- Minutes east of UTC that an offset names ('' is UTC), or nil: Z, +HH:MM, +HHMM, +HH.
 local function offset_minutes(text)
-  if text == '' or text == 'Z' or text == 'z' then return 0 end
+  if text == '' or text == 'Z' then return 0 end
   local sign, hours, minutes = text:match('^([+-])(%d%d):?(%d%d)$')
   if not sign then
     sign, hours = text:match('^([+-])(%d%d)$')
@@ -39,10 +39,11 @@ local function offset_minutes(text)
 end
 
 -- Microseconds that the ISO 8601 date-time `text` names, or nil where it is none.
--- YYYY-MM-DD (T or space) HH:MM:SS [.digits] [Z, +HH:MM, +HHMM, +HH]; without an offset it is UTC.
+-- YYYY-MM-DD (T or space) HH:MM:SS [.digits] [Z, +HH:MM, +HHMM, +HH]; without an offset it is UTC. In UTC too it lies
+-- within the years 1 to 9999. A double has every microsecond from 1684 to 2255, and further off every 2nd to 32nd.
 local function from_iso(text)
   local floor = math.floor
-  local y, m, d, h, mi, s, behind = text:match('^(%d%d%d%d)%-(%d%d)%-(%d%d)[Tt ](%d%d):(%d%d):(%d%d)()')
+  local y, m, d, h, mi, s, behind = text:match('^(%d%d%d%d)%-(%d%d)%-(%d%d)[T ](%d%d):(%d%d):(%d%d)()')
   if not y then return nil end
   local fraction, offset = text:match('^%.(%d+)(.*)$', behind)
   if not fraction then fraction, offset = '', text:sub(behind) end
@@ -56,5 +57,7 @@ local function from_iso(text)
   local yoe = y - era * 400
   local doy = floor((153 * (m > 2 and m - 3 or m + 9) + 2) / 5) + d - 1
   local days = era * 146097 + yoe * 365 + floor(yoe / 4) - floor(yoe / 100) + doy - 719468
-  return days * DAY + (h * 3600 + (mi - east) * 60 + s) * 1000000 + (fraction .. '000000'):sub(1, 6)
+  local seconds = days * 86400 + h * 3600 + (mi - east) * 60 + s
+  if seconds < -62135596800 or seconds > 253402300799 then return nil end
+  return seconds * 1000000 + (fraction .. '000000'):sub(1, 6)
 end

@@ -28,9 +28,10 @@ def test_validate_goes_by_the_built_in_model_where_there_is_none(run: Run) -> No
 
 def test_validate_goes_by_a_given_model_where_there_is_none(run: Run) -> None:
     run("validate", "-", "--model", f"{MODELS}:Checked", stdin='{"level": 1}')
-    assert "not a whole number" in run(
-        "validate", "-", "--model", f"{MODELS}:Checked", stdin='{"level": 1.5}', code=1
-    ).stderr
+    assert (
+        "not a whole number"
+        in run("validate", "-", "--model", f"{MODELS}:Checked", stdin='{"level": 1.5}', code=1).stderr
+    )
 
 
 def test_a_model_is_published_and_shown(run: Run, twin: StateManager) -> None:
@@ -71,4 +72,5 @@ def test_a_model_with_checks_in_python_is_given_by_name(run: Run) -> None:
 
 
 def test_the_wrong_model_is_refused(run: Run, twin: StateManager) -> None:
+    run("update", "{}")  # which publishes TwinState
     assert "`circman-redis schema publish`" in run("update", "{}", "--model", f"{MODELS}:Plant", code=1).stderr

@@ -9,6 +9,8 @@ import pytest
 import redis
 
 from circman_redis import JSONText, StateManager
+from circman_redis.driver import Driver
+from circman_redis.protocol import Call
 from tests.cli.conftest import Run, lines, value
 from tests.servers import Server
 
@@ -106,7 +108,30 @@ def test_history_is_a_table_on_a_terminal(run: Run, filled: StateManager, termin
     assert '{"n":29}' in table
     assert "\x1b" not in table
     assert "evil\\u001b[2J" in table
-    assert len(run("history", "--limit", "1", "--states").stdout.splitlines()) > 5
+    shown = run("history", "--limit", "1", "--states").stdout
+    assert shown.startswith('{\n  "version": 33,\n')
+    assert '\n  "state": {\n' in shown
+
+
+def test_an_empty_history_on_a_terminal_is_said_in_words(run: Run, terminal: None) -> None:
+    assert run("history").stderr == "no commits\n"
+
+
+def test_a_twin_that_is_made_anew_while_its_history_is_read_is_noticed(
+    run: Run, twin: StateManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin.update_many([{"n": n} for n in range(150)])
+    run_call = Driver.run
+
+    def meanwhile(driver: Driver, call: Call[object]) -> object:
+        reply = run_call(driver, call)
+        if call.target == "commits" and twin.snapshot().version == 150:
+            twin.delete()
+            twin.update_many([{"n": n} for n in range(149)])
+        return reply
+
+    monkeypatch.setattr(Driver, "run", meanwhile)
+    assert "was deleted or replaced meanwhile" in run("history", code=1).stderr
 
 
 def test_at_a_version_and_at_a_time(run: Run, filled: StateManager) -> None:
@@ -121,7 +146,9 @@ def test_at_what_never_was_is_refused(run: Run, filled: StateManager, arguments:
     assert "has left the history" in run("at", *arguments, code=1).stderr
 
 
-@pytest.mark.parametrize("arguments", [[], ["2026-11-22T13:00:00Z", "--version", "1"], ["yesterday"], ["--version", "0"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["2026-11-22T13:00:00Z", "--version", "1"], ["yesterday"], ["--version", "0"]]
+)
 def test_at_needs_a_time_or_a_version(run: Run, filled: StateManager, arguments: list[str]) -> None:
     run("at", *arguments, code=2)
 

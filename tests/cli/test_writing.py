@@ -11,13 +11,17 @@ import pytest
 import redis
 
 from circman_redis import StateManager
-from circman_redis.cli import _options, writing
+from circman_redis.cli import _options, _read, writing
+from circman_redis.driver import Driver
+from circman_redis.protocol import Call
 from tests.cli.conftest import Run, value
 from tests.servers import Server
 
 
 def test_set_commits_a_file_or_stdin_with_its_digits(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "state.json").write_text('{\n "environment": {"temperature": 22.10}, "timestamp": "2026-11-22T14:00:00Z" }')
+    (tmp_path / "state.json").write_text(
+        '{\n "environment": {"temperature": 22.10}, "timestamp": "2026-11-22T14:00:00Z" }'
+    )
     commit = value(run("set", "state.json"))
     assert list(commit) == ["version", "epoch", "timestamp", "committed_at", "duplicate"]
     assert (commit["version"], commit["timestamp"], commit["duplicate"]) == (1, "2026-11-22T14:00:00Z", False)
@@ -181,9 +185,7 @@ def test_an_unknown_host_is_said_without_the_password(run: Run) -> None:
     assert "secret" not in said.output
 
 
-@pytest.mark.parametrize(
-    "url", ["http://localhost", "redis://u:se[cret@h", "redis://h:port", "embedded://relative"]
-)
+@pytest.mark.parametrize("url", ["http://localhost", "redis://u:se[cret@h", "redis://h:port", "embedded://relative"])
 def test_a_url_that_cannot_be_read_is_wrong_usage(run: Run, url: str) -> None:
     assert "secret" not in run("get", "--url", url, code=2).output
 
@@ -196,3 +198,38 @@ def test_an_embedded_server_that_cannot_be_had_is_refused_with_the_reason(run: R
 def test_the_retries_of_the_environment_are_honoured(run: Run, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CIRCMAN_RETRIES", "many")
     assert "CIRCMAN_RETRIES" in run("get", code=2).stderr
+
+
+def test_when_the_answer_to_a_commit_is_lost_its_id_is_named(
+    run: Run, twin: StateManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = Driver._send
+
+    def lost(driver: Driver, call: Call[object]) -> object:
+        reply = send(driver, call)
+        if call.commit_id:
+            raise redis.TimeoutError("no answer")
+        return reply
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Driver, "_send", lost)
+        said = run("update", '{"a": 1}', code=1).stderr
+    assert "whether it was committed is not known: repeat it with --commit-id " in said
+    assert value(run("update", '{"a": 1}', "--commit-id", said.split()[-1]))["duplicate"] is True
+
+
+def test_arguments_that_are_no_text_are_refused(run: Run) -> None:
+    run("update", '{"a": 1}', "--commit-id", "\udcff", code=1)
+    run("update", '{"a": "\udcff"}', code=1)
+    assert "'\\udcff'" in run("get", "--twin", "\udcff", code=2).stderr
+
+
+def test_stdin_is_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_read, "MAX_FILE_BYTES", 5)
+    assert "stdin: more than the 5 bytes" in run("set", "-", stdin="[0, 0]", code=2).stderr
+
+
+def test_a_fault_of_our_own_is_not_explained_away(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_read, "check_text", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("update", "{}")

@@ -42,7 +42,11 @@ def other_process(server: Server, twin_id: str, **arguments: Any) -> StateManage
 
 
 def test_the_default_model_is_published_with_its_rules(twin: StateManager) -> None:
-    """A twin that has none yet gets TwinState, at level standard."""
+    """A twin that has none gets TwinState with its first commit, at level standard; to look at it leaves no trace."""
+    assert twin.validate_state({"environment": {"humidity": 101}})[0] is False
+    assert twin.get_current_state() == {}
+    assert not list(twin.client.scan_iter())
+    twin.update_state({"a": 1})
     assert (twin.config.model, twin.config.validation, twin.config.checks) == (
         "TwinState",
         "standard",

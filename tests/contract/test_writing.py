@@ -64,7 +64,10 @@ def test_update_on_no_state_becomes_the_state(twin: StateManager) -> None:
 
 def test_update_touches_no_other_byte(twin: StateManager) -> None:
     """Numbers keep their digits, empty lists stay lists, keys keep their order."""
-    before = b'{"z":22.0,"a":[],"b":{},"n":12345678901234567890,"t":1740407422.123456,"x":1.50,"timestamp":"2025-01-01T00:00:00Z"}'
+    before = (
+        b'{"z":22.0,"a":[],"b":{},"n":12345678901234567890,"t":1740407422.123456,"x":1.50,'
+        b'"timestamp":"2025-01-01T00:00:00Z"}'
+    )
     twin.set_state(JSONText(before))
     twin.update_state({"b": {"k": 1}, "timestamp": "2025-01-02T00:00:00Z"})
     after = before.replace(b'"b":{}', b'"b":{"k":1}').replace(b"2025-01-01", b"2025-01-02")

@@ -159,6 +159,12 @@ def test_a_file_in_the_place_of_the_folder_is_refused(folder: Path) -> None:
         open_server(folder)
 
 
+def test_how_a_use_looks(folder: Path) -> None:
+    with open_server(folder) as server:
+        assert repr(server) == f"<EmbeddedServer '{folder}'>"
+    assert repr(server) == f"<EmbeddedServer '{folder}', closed>"
+
+
 def test_a_large_log_is_put_aside(folder: Path) -> None:
     folder.mkdir(mode=0o700)
     folder.joinpath("server.log").write_bytes(b"old\n" * (1 << 19))

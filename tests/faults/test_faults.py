@@ -79,7 +79,7 @@ def start(twin: StateManager, actors: list[str]) -> None:
 
 
 def test_writers_killed_in_mid_write(server: Server, twin_id: str, tmp_path: Path) -> None:
-    """Several processes on one twin, each killed with -9 at a random moment: every acknowledged commit is there once."""
+    """Several processes on one twin, each killed with -9 at a random moment: what was acknowledged is there, once."""
     actors = [f"w{i}" for i in range(6)]
     with StateManager(twin_id, url=server.url, history_length=100_000) as twin:
         start(twin, actors)

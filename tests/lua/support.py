@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ _READ = {
     b"hash": ("HGETALL",),
     b"zset": ("ZRANGE", 0, -1, "WITHSCORES"),
     b"set": ("SMEMBERS",),
+    b"stream": ("XRANGE", "-", "+"),
 }
 
 
@@ -46,6 +47,14 @@ class Reply(NamedTuple):
     committed_at: str
     first: int
     timestamps: tuple[str, ...]
+
+
+class Event(dict[str, Any]):
+    """A message on the channel, and how many bytes it was."""
+
+    def __init__(self, message: bytes) -> None:
+        super().__init__(json.loads(message))
+        self.size = len(message)
 
 
 @dataclass
@@ -190,6 +199,14 @@ class RawTwin:
     def version(self) -> int:
         return int(self.client.hget(self.keys.meta, "version") or 0)
 
+    def error_of(self, call: Callable[[], object]) -> str:
+        """The error reply to a call; empty where it has none."""
+        try:
+            call()
+        except redis.ResponseError as error:
+            return str(error)
+        return ""
+
     @contextlib.contextmanager
     def refused(self, code: str) -> Iterator[Refusal]:
         """What is called inside is refused with this error, and has changed nothing."""
@@ -203,13 +220,13 @@ class RawTwin:
         refusal.details = json.loads(particulars)
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[list[dict[str, Any]]]:
+    def listening(self) -> Iterator[list[Event]]:
         """Collects the events that what is called inside publishes."""
-        messages: list[dict[str, Any]] = []
+        messages: list[Event] = []
         with self.client.pubsub() as channel:
             channel.subscribe(self.keys.events)
             assert channel.get_message(timeout=10)["type"] == "subscribe"
             yield messages
             self.client.publish(self.keys.events, "end")
             received = iter(lambda: channel.get_message(timeout=10)["data"], b"end")
-            messages.extend(map(json.loads, received))
+            messages.extend(map(Event, received))

@@ -71,7 +71,25 @@ def test_expected_version(raw: RawTwin) -> None:
     raw.merge("{}", expected=2)
 
 
-JUNK_VERSIONS = ["x", "-1", "1.0", "1.5", "0x1", " 1", "1 ", "1e0", "01", "+1", "nan", "inf", "-inf", '"', "1\n", "é", "{}"]
+JUNK_VERSIONS = [
+    "x",
+    "-1",
+    "1.0",
+    "1.5",
+    "0x1",
+    " 1",
+    "1 ",
+    "1e0",
+    "01",
+    "+1",
+    "nan",
+    "inf",
+    "-inf",
+    '"',
+    "1\n",
+    "é",
+    "{}",
+]
 
 
 @pytest.mark.parametrize("junk", JUNK_VERSIONS)

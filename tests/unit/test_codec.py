@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import orjson
@@ -65,7 +66,7 @@ def test_bad_text_is_refused_with_its_path(text: str, pointer: str, reason: str)
 
 NOT_JSON = {
     "empty": (b"", 1, 1),
-    "comma at the end": (b'{"a": 1,\n "b": 2,}', 2, 9),
+    "comma at the end": (b'{"a": 1,\n "b": 2,}', 2, 9 if sys.version_info < (3, 13) else 8),
     "leading zero": (b'{"a": 01}', 1, 8),
     "no digit behind the point": (b'{"a": 1.}', 1, 8),
     "plus": (b'{"a": +1}', 1, 7),

@@ -52,7 +52,7 @@ NOT_FINITE = {
     "numpy long double": ({"a": np.longdouble("nan")}, "/a"),
     "numpy array": ({"a": np.array([0.0, 1.0, NAN])}, "/a/2"),
     "numpy array of two dimensions": ({"a": np.array([[0.0, 1.0], [INF, 1.0]], "f4")}, "/a/1/0"),
-    "numpy NaT": ({"a": np.datetime64("NaT")}, "/a"),
+    "numpy NaT": ({"a": np.datetime64("NaT", "s")}, "/a"),
     "numpy array with NaT": ({"a": np.array(["2026", "NaT"], "M8[s]")}, "/a/1"),
     "dataclass": (Cell("c", NAN), "/_hidden"),
     "enum": ({"a": [Odd.NAN]}, "/a/0"),

@@ -1,0 +1,278 @@
+"""The parts of the demo that need no server: the verification, who works, the weather, what is shown."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import datetime
+from io import StringIO
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from circman_redis import HistoryEntry, TwinState, rules
+from circman_redis.demo import factory, live, main, run, view, weather
+from circman_redis.demo.verify import Acknowledged, Verdict, verify
+
+# --- the verification, without a server --------------------------------------------------------------------
+
+START = {"wafer": 100}
+
+
+def a_run(consumed: tuple[int, ...] = (5, 7, -50, 3)) -> tuple[list[HistoryEntry], list[Acknowledged]]:
+    """A run in which all is well: its commits, newest first, and what was acknowledged."""
+    state: dict[str, Any] = {"materials": {"wafer": {"inventory": 100}}}
+    entries = [HistoryEntry(1, None, "t", "set", "demo", "id-1", None, state)]
+    told = [Acknowledged(1, "e", "id-1", "demo")]
+    for version, units in enumerate(consumed, 2):
+        left = state["materials"]["wafer"]["inventory"] - units
+        state = {"materials": {"wafer": {"inventory": left}}}
+        entries.insert(0, HistoryEntry(version, None, "t", "adjust", "consumer-1", f"id-{version}", state, state))
+        told.append(Acknowledged(version, "e", f"id-{version}", "consumer-1", {"wafer": units}))
+    return entries, told
+
+
+def judge(entries: list[HistoryEntry], told: list[Acknowledged]) -> Verdict:
+    return verify(entries, told, START, "e")
+
+
+def test_a_run_in_which_all_is_well_has_no_problems() -> None:
+    verdict = judge(*a_run())
+    assert verdict.problems == ()
+    assert (verdict.commits, verdict.lost, verdict.duplicated) == (5, 0, 0)
+    assert [str(balance) for balance in verdict.balances] == ["wafer          100 - 15 + 50 = 135, in Redis: 135"]
+
+
+def test_the_order_of_the_acknowledgements_does_not_matter() -> None:
+    entries, told = a_run()
+    assert judge(entries, told[::-1]).problems == ()
+
+
+def test_a_commit_that_is_not_in_redis_is_lost() -> None:
+    entries, told = a_run()
+    lost = Acknowledged(6, "e", "id-6", "consumer-2", {"wafer": 1})
+    verdict = judge(entries, [*told, lost])
+    assert verdict.lost == 1
+    assert "version 6 (id-6) was acknowledged to consumer-2, and is not in Redis" in verdict.problems
+    assert any("100 - 16 + 50 = 134, in Redis: 135" in problem for problem in verdict.problems)
+
+
+def test_a_gap_in_the_versions_is_named() -> None:
+    entries, told = a_run()
+    verdict = judge([one for one in entries if one.version not in {3, 4}], told)
+    assert verdict.lost == 2
+    assert "versions 3 to 4 are missing" in verdict.problems
+
+
+def test_a_history_that_does_not_reach_back_to_version_1_is_noticed() -> None:
+    entries, told = a_run()
+    assert "version 1 is missing" in judge(entries[:-1], told).problems
+
+
+def test_a_commit_that_was_applied_twice_is_noticed() -> None:
+    entries, told = a_run()
+    again = replace(entries[0], version=6)
+    verdict = judge([again, *entries], told)
+    assert verdict.duplicated == 1
+    assert "id-5 stands in Redis twice: as version 5 and as 6" in verdict.problems
+    assert "version 6 (id-5, by consumer-1) was acknowledged to consumer-1 as version 5" in verdict.problems
+
+
+def test_an_entry_that_stands_there_twice_is_noticed() -> None:
+    entries, told = a_run()
+    verdict = judge([entries[0], *entries], told)
+    assert verdict.duplicated == 1
+    assert "version 5 comes after version 5 in the history" in verdict.problems
+
+
+def test_one_version_acknowledged_to_two_is_noticed() -> None:
+    entries, told = a_run()
+    other = Acknowledged(3, "e", "id-x", "consumer-2", {})
+    verdict = judge(entries, [*told, other])
+    assert (verdict.lost, verdict.duplicated) == (1, 1)
+    assert "version 3 was acknowledged twice: as id-3 and as id-x" in verdict.problems
+
+
+def test_a_commit_that_nobody_was_told_of_is_noticed() -> None:
+    entries, told = a_run()
+    verdict = judge(entries, told[:-1])
+    assert "version 5 (id-5, by consumer-1) is in Redis, and was acknowledged to nobody" in verdict.problems
+
+
+def test_a_commit_under_another_name_is_noticed() -> None:
+    entries, told = a_run()
+    entries[1] = replace(entries[1], actor="line-1")
+    assert judge(entries, told).problems == ("version 4 (id-4, by line-1) was acknowledged to consumer-1 as version 4",)
+
+
+def test_a_state_that_its_patch_did_not_make_is_noticed() -> None:
+    entries, told = a_run()
+    entries[2] = replace(entries[2], state={**entries[2].state, "intruder": 1})
+    problems = judge(entries, told).problems
+    assert "version 3 is not version 2 merged with its patch" in problems
+
+
+def test_an_amount_other_than_acknowledged_is_noticed_where_it_was_taken() -> None:
+    entries, told = a_run()
+    told[2] = replace(told[2], consumed={"wafer": 8})
+    assert judge(entries, told).problems == (
+        "version 3 (by consumer-1) took wafer from 95 to 88, and 8 were acknowledged as consumed",
+        "material balance: wafer          100 - 16 + 50 = 134, in Redis: 135",
+    )
+
+
+def test_a_start_other_than_claimed_is_noticed() -> None:
+    entries, told = a_run()
+    problems = verify(entries, told, {"wafer": 99}, "e").problems
+    assert "version 1 has 100 of wafer, and not the 99 of the start" in problems
+
+
+@pytest.mark.parametrize("left", [135.0, True, None, "135"])
+def test_an_inventory_that_is_no_whole_number_does_not_balance(left: object) -> None:
+    entries, told = a_run()
+    entries[0] = replace(entries[0], state={"materials": {"wafer": {"inventory": left}}})
+    assert not judge(entries, told).balances[0].holds
+
+
+def test_a_twin_that_was_made_anew_meanwhile_is_noticed() -> None:
+    entries, told = a_run()
+    before = [replace(one, epoch="before", id=f"before-{one.id}") for one in told]
+    verdict = judge(entries, [*before, *told])
+    assert (verdict.lost, verdict.duplicated) == (5, 0)
+    assert verdict.problems[0].startswith("5 commits were acknowledged in another epoch than 'e'")
+
+
+def test_an_empty_history_is_a_problem_too() -> None:
+    assert "there is no commit in Redis" in judge([], []).problems
+
+
+# --- who works, and with what ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("workers", "names"),
+    [
+        (1, ["consumer-1"]),
+        (2, ["environment-1", "consumer-1"]),
+        (3, ["environment-1", "line-1", "consumer-1"]),
+        (5, ["environment-1", "line-1", "consumer-1", "consumer-2", "consumer-3"]),
+    ],
+)
+def test_every_number_of_workers_has_a_consumer(workers: int, names: list[str]) -> None:
+    assert [role.name for role in factory.roles(workers, 10)] == names
+
+
+@pytest.mark.parametrize(("workers", "seconds"), [(4, 10), (100, 10), (4, 86_400), (1, 0.1)])
+def test_a_run_aims_at_what_its_history_can_hold(workers: int, seconds: float) -> None:
+    per_second = sum(role.per_second for role in factory.roles(workers, seconds))
+    assert per_second <= factory.MOST_PER_SECOND + 1e-6
+    assert per_second * seconds <= factory.MOST_COMMITS + 1e-6 < factory.HISTORY_LENGTH / 2
+
+
+@pytest.mark.parametrize(("workers", "seconds"), [(0, 1.0), (-1, 1.0), (1, 0.0), (1, float("nan")), (1, float("inf"))])
+def test_numbers_that_make_no_sense_are_refused(
+    workers: int, seconds: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(workers, seconds) == 1
+    assert re.match(r"Error: (workers|seconds)=", capsys.readouterr().err)
+
+
+def test_the_weather_is_a_fortnight_hour_by_hour_and_fits_the_model() -> None:
+    hours = weather.measured_hours()
+    moments = [datetime.fromisoformat(hour["measured_at"]) for hour in hours]
+    assert len(hours) == 14 * 24
+    assert {(later - earlier).seconds for earlier, later in pairwise(moments)} == {3600}
+    assert hours[0]["measured_at"] == "1981-07-01T01:00:00-05:00"
+    published = rules.compile_model(TwinState).rules
+    assert [rules.check({"environment": hour}, published, factory.VALIDATION) for hour in hours] == [[]] * len(hours)
+
+
+def test_the_hour_24_is_the_next_days_midnight() -> None:
+    lines = ["1,X,NC,-5.0,36.1,-79.9,273", "Date,Time,GHI,Dry-bulb,RHum", "12/31/1988,24:00,0,10.0,77"]
+    assert list(weather.parse(lines)) == [
+        {"measured_at": "1989-01-01T00:00:00-05:00", "temperature": 10.0, "humidity": 77, "irradiance": 0}
+    ]
+
+
+# --- what it shows -----------------------------------------------------------------------------------------
+
+
+def a_glance(workers: int = 4, **changes: Any) -> view.Glance:
+    state = {
+        **factory.initial_state("r"),
+        "environment": {"measured_at": "1981-07-01T14:00:00-05:00", "temperature": 31.5, "humidity": 55},
+    }
+    counts = {role.name: 100 for role in factory.roles(workers, 10)}
+    newest = [HistoryEntry(1234, None, "t", "merge", "line-1", "id", {"system_status": "running"}, state)]
+    glance = view.Glance(5.0, newest, 400.0, 390.0, [380.0, 400.0], counts, 3, frozenset(), over=False)
+    return replace(glance, **changes)
+
+
+def drawn(glance: view.Glance, width: int, *, tall: bool = False) -> list[str]:
+    console = Console(file=StringIO(), width=width, height=24, force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        console.print(live.picture(glance, 10.0, width, tall=tall))
+    return capture.get().rstrip("\n").split("\n")
+
+
+@pytest.mark.parametrize("workers", [1, 4, 40])
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_the_live_view_fits_the_terminal(width: int, workers: int) -> None:
+    lines = drawn(a_glance(workers), width)
+    assert len(lines) <= 17
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    for shown in ("version 1234", "400 now, 390 mean", "silicon_wafer", "31.5 °C", "5.0 of 10 s", "rules  3"):
+        assert shown in text
+
+
+def test_the_live_view_names_a_worker_that_failed() -> None:
+    assert any("line-1        failed" in line for line in drawn(a_glance(failed=frozenset({"line-1"})), 80))
+
+
+def test_the_live_view_does_not_stumble_over_a_state_that_others_have_spoiled() -> None:
+    spoiled = {"environment": 1, "production_line": [], "materials": {"silicon_wafer": {"inventory": "none"}}}
+    entry = HistoryEntry(2, None, "t", "set", None, None, None, spoiled)
+    assert "version 2" in drawn(a_glance(newest=[entry]), 80)[0]
+
+
+def test_a_tall_terminal_has_the_newest_commits_too() -> None:
+    text = "\n".join(drawn(a_glance(), 80, tall=True))
+    assert "newest commits" in text
+    assert '1234  line-1         merge   {"system_status":"running"}' in text
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"), [(0.0, "    "), (0.5, "██  "), (1.0, "████"), (2.0, "████"), (-1.0, "    "), (0.625, "██▌ ")]
+)
+def test_a_bar_is_as_long_as_its_share(share: float, shown: str) -> None:
+    assert live.bar(share, 4) == shown
+
+
+def test_a_spark_line_is_as_high_as_its_rates() -> None:
+    assert live.spark([0.0, 50.0, 100.0]) == "▁▅█"
+    assert live.spark([]) == ""
+
+
+def test_the_meter_counts_versions_by_time() -> None:
+    meter = view.Meter(1)
+    assert meter.rate(-1.0, 0.0) == 0.0
+    for tenths in range(1, 21):
+        meter.add(tenths / 10, 1 + tenths * (10 if tenths <= 10 else 20))
+    assert meter.rate(0.0, 1.0) == pytest.approx(100)
+    assert meter.rate(0.0, 2.0) == pytest.approx(200)
+    assert len(meter.rates(100)) == 8
+    assert len(meter.rates(3)) == 3
+
+
+def test_of_many_consumers_the_plain_line_has_the_sum(capsys: pytest.CaptureFixture[str]) -> None:
+    view.PlainView().show(a_glance(40))
+    assert "environment-1 2%  line-1 2%  38 consumers 95%  refused 3" in capsys.readouterr().out
+
+
+def test_the_last_line_of_a_failed_run_says_why() -> None:
+    assert run.conclusion(Verdict(9, 1, 2), 4, ["because", "of it"]) == (
+        "NOT verified: 9 commits by 4 workers, 1 lost, 2 duplicated; because"
+    )

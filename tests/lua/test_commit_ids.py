@@ -1,0 +1,170 @@
+"""A commit id makes a call safe to repeat: recognised, bounded, and honest when it no longer can tell."""
+
+from __future__ import annotations
+
+import pytest
+
+from circman_redis.timestamps import microseconds, parse_timestamp
+from tests.lua.support import RawTwin, Reply
+
+SECOND = 1_000_000
+
+
+def assert_recognised(raw: RawTwin, first: Reply, *bodies: str, **how: object) -> None:
+    """The call returns what the first one returned, changes nothing, and publishes nothing."""
+    before = raw.dump()
+    with raw.listening() as events:
+        assert raw.commit(*bodies, **how) == first._replace(duplicate=1)
+    assert raw.dump() == before
+    assert events == []
+
+
+@pytest.mark.parametrize("op", ["set", "import", "merge", "adjust"])
+def test_a_repeated_call_returns_the_first_ones_result(raw: RawTwin, op: str) -> None:
+    """Whatever the operation; the first call's time, version and timestamp, and not a byte is changed."""
+    raw.set('{"a":1,"timestamp":"2026-01-01T00:00:00Z"}')
+    body = '{"/a":1}' if op == "adjust" else '{"a":2}'
+    first = raw.commit(body, op=op, commit_id="x")
+    assert (first.duplicate, first.first) == (0, 2)
+    assert_recognised(raw, first, body, op=op, commit_id="x")
+    raw.merge('{"a":5,"timestamp":"2027-01-01T00:00:00Z"}', commit_id="y")
+    assert_recognised(raw, first, body, op=op, commit_id="x")
+
+
+def test_the_first_commit_of_a_twin_is_recognised(raw: RawTwin) -> None:
+    """Also with the expected version that it had."""
+    first = raw.set("{}", commit_id="x", expected=0)
+    assert_recognised(raw, first, "{}", op="set", commit_id="x", expected=0)
+
+
+def test_a_retry_is_recognised_before_anything_else_is_checked(raw: RawTwin) -> None:
+    """A version that has passed, another model, rules, a body that is no JSON: the first result all the same."""
+    first = raw.set('{"a":1}', commit_id="x")
+    raw.bind({"": {"type": "object", "required": ["b"]}}, "strict")
+    raw.meta(model_hash="h", checks="python", max_bytes=1)
+    for how in ({"expected": 7}, {"expected": "junk"}, {"model": "other"}, {"age": 10**9}, {"op": "adjust"}):
+        assert_recognised(raw, first, '{"a":1}', commit_id="x", **how)
+    assert_recognised(raw, first, "{", commit_id="x")
+
+
+def test_a_batch_is_recognised_as_a_whole(raw: RawTwin) -> None:
+    """All its timestamps come back, and they may be any JSON."""
+    odd = ['"a\\nb"', "5", "null", "true", '"é"', '"\\u0022,\\u005c"', "1.50"]
+    first = raw.commit(*[f'{{"timestamp":{text}}}' for text in odd], op="set", commit_id="b")
+    assert list(first.timestamps) == odd
+    assert_recognised(raw, first, "{}", commit_id="b")
+    assert raw.commit("{}", commit_id="b#1").duplicate == 0
+
+
+def test_an_empty_id_is_not_remembered(raw: RawTwin) -> None:
+    """A call without one commits again, and leaves no trace of ids."""
+    assert [raw.set("{}").first for _ in range(3)] == [1, 2, 3]
+    assert raw.client.exists(raw.keys.ids, raw.keys.old_ids) == 0
+
+
+def test_a_refused_call_leaves_its_id_free(raw: RawTwin) -> None:
+    """What was not committed is not remembered."""
+    with raw.refused("BAD_JSON"):
+        raw.set("{", commit_id="x")
+    assert raw.set("{}", commit_id="x").duplicate == 0
+
+
+def test_ids_are_those_of_one_twin(raw: RawTwin) -> None:
+    """The same id on another twin is another commit, and a deleted twin has forgotten all."""
+    raw.set("{}", commit_id="x")
+    assert RawTwin(raw.client).set("{}", commit_id="x").duplicate == 0
+    raw.call("delete", "")
+    assert raw.set("{}", commit_id="x").duplicate == 0
+
+
+def test_clearing_the_history_keeps_the_ids(raw: RawTwin) -> None:
+    """A retry after a clear is still one."""
+    first = raw.set("{}", commit_id="x")
+    raw.call("clear", "")
+    assert_recognised(raw, first, "{}", commit_id="x")
+
+
+def test_an_id_is_remembered_for_one_to_two_windows(raw: RawTwin) -> None:
+    """With a window of 4 calls: each of the last 4 is known at every moment, and never more than 8."""
+    raw.window = 4
+    replies = [raw.merge("{}", commit_id="0")]
+    for n in range(1, 30):
+        replies.append(raw.merge("{}", commit_id=str(n)))
+        for known in range(max(0, n - 4), n + 1):
+            assert raw.merge("{}", commit_id=str(known)) == replies[known]._replace(duplicate=1)
+        assert raw.client.hlen(raw.keys.ids) + raw.client.hlen(raw.keys.old_ids) <= 8
+    assert raw.version == 30
+
+
+def test_duplicates_do_not_move_the_window(raw: RawTwin) -> None:
+    """Only calls that commit count."""
+    raw.window = 4
+    first = raw.merge("{}", commit_id="x")
+    for _ in range(20):
+        assert raw.merge("{}", commit_id="x") == first._replace(duplicate=1)
+
+
+def test_calls_without_ids_do_not_wipe_what_is_remembered(raw: RawTwin) -> None:
+    """A window without ids drops nothing but the window itself: the ids before it are kept until new ones come."""
+    raw.window = 4
+    first = raw.merge("{}", commit_id="x")
+    for _ in range(40):
+        raw.merge("{}")
+    assert raw.merge("{}", commit_id="x") == first._replace(duplicate=1)
+
+
+def test_the_window_is_2048_calls(raw: RawTwin) -> None:
+    """At the 2048th call the generations change; at the 4096th the first is forgotten."""
+    raw.merge("{}", commit_id="first")
+    raw.meta(calls=2046)
+    raw.merge("{}", commit_id="before")
+    assert raw.client.exists(raw.keys.old_ids) == 0
+    raw.merge("{}", commit_id="rotates")
+    assert raw.client.hkeys(raw.keys.old_ids) == [b"first", b"before"]
+    assert raw.client.hkeys(raw.keys.ids) == [b"rotates"]
+    raw.meta(calls=4095)
+    raw.merge("{}", commit_id="again")
+    assert raw.client.hkeys(raw.keys.old_ids) == [b"rotates"]
+    assert raw.merge("{}", commit_id="first").duplicate == 0
+
+
+def test_before_anything_was_forgotten_any_age_is_fine(raw: RawTwin) -> None:
+    """A retry of a call that was never applied is applied, however old, while every id is still remembered."""
+    raw.window = 4
+    for n in range(7):  # one rotation: all ids are still there
+        raw.merge("{}", commit_id=str(n))
+    assert raw.merge("{}", commit_id="late", age=10**10).duplicate == 0
+
+
+def test_a_retry_from_before_the_window_is_refused(raw: RawTwin) -> None:
+    """It cannot be told whether it was applied: the error says since when that could be told."""
+    raw.window = 4
+    replies = [raw.merge("{}", commit_id=str(n)) for n in range(9)]  # rotates at the 4th and the 8th call
+    with raw.refused("EXPIRED") as refusal:
+        raw.merge("{}", commit_id="0", age=10_000)
+    assert refusal.details == {"id": "0", "remembered_since": replies[3].committed_at}
+    assert raw.merge("{}", commit_id="3", age=10_000) == replies[3]._replace(duplicate=1)
+
+
+def test_the_age_is_what_decides(raw: RawTwin) -> None:
+    """Younger than what is remembered: applied. Older: refused. Sent for the first time: applied."""
+    seconds, _ = raw.client.time()
+    raw.meta(ids_since=(seconds - 100) * SECOND)
+    raw.merge("{}")
+    assert raw.merge("{}", commit_id="young", age=90_000).duplicate == 0
+    with raw.refused("EXPIRED"):
+        raw.merge("{}", commit_id="old", age=110_000)
+    assert raw.merge("{}", commit_id="new", age=0).duplicate == 0
+    assert raw.merge("{}", commit_id="", age=110_000).duplicate == 0
+
+
+def test_a_clock_that_went_back_does_not_let_old_retries_in(raw: RawTwin) -> None:
+    """The twin's time stands still then: every retry is too old to tell."""
+    raw.window = 2
+    far = 4_000_000_000 * SECOND
+    raw.merge("{}", commit_id="a")
+    raw.meta(committed=far)
+    replies = [raw.merge("{}", commit_id=str(n)) for n in range(6)]
+    assert {microseconds(parse_timestamp(reply.committed_at)) for reply in replies} == {far}
+    with raw.refused("EXPIRED"):
+        raw.merge("{}", commit_id="a", age=1)
