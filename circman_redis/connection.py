@@ -56,10 +56,12 @@ def identity(url: str | None) -> str:
 def without_password(url: str) -> str:
     """The URL as it may be shown."""
     parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    user = f"{parts.username}@" if parts.username else ""
-    return parts._replace(netloc=user + parts.netloc.rpartition("@")[2]).geturl()
+    if parts.password is not None:
+        user = f"{parts.username}@" if parts.username else ""
+        url = url.replace(parts.netloc, user + parts.netloc.rpartition("@")[2], 1)
+    path, mark, query = url.partition("?")
+    options = [one for one in query.split("&") if not one.lower().startswith("password=")]
+    return path + (mark if any(options) else "") + "&".join(options)
 
 
 def connect(settings: Settings) -> Store:

@@ -59,7 +59,7 @@ class Options:
             raise UsageError(f"expected_version={version!r}: a version is a whole number, 0 for no state yet")
         for name in ("actor", "commit_id"):
             text = getattr(self, name)
-            if text is not None and not (isinstance(text, str) and 1 <= len(text.encode()) <= LONGEST_NAME):
+            if text is not None and not (isinstance(text, str) and 1 <= _size(text) <= LONGEST_NAME):
                 raise UsageError(f"{name}={text!r}: use 1 to {LONGEST_NAME} bytes of text")
 
 
@@ -331,6 +331,14 @@ class Twin:
         if config.checks == "python":
             violations = violations or self.python_violations(plain)
         return (False, "; ".join(map(str, violations))) if violations else (True, "State is valid")
+
+
+def _size(text: str) -> int:
+    """Bytes of UTF-8; 0 for what has none (a lone surrogate)."""
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        return 0
 
 
 def _checks(model: rules.CompiledModel) -> str:

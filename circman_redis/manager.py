@@ -237,6 +237,7 @@ class StateManager:
 
         Args:
             change: gets the state, and returns the new one or changes the one it got; may be called repeatedly.
+                A timestamp that it leaves alone is stamped anew.
             attempts: how often, before it gives up with StateConflict.
             expected_version: commit only on top of this version: then there is one attempt.
             actor: who commits.

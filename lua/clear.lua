@@ -1,18 +1,20 @@
 -- clear: removes the history; the state and its version stay.
 --
 -- KEYS  1 state  2 history  3 meta  4 times  5 events (a channel)
--- ARGV  1 actor ('' for none)
+-- ARGV  1 actor, up to 128 bytes ('' for none)
 -- Returns the number of entries removed
--- Errors  CIRCMAN_CORRUPT
+-- Errors  CIRCMAN_BAD_JSON (the actor) CIRCMAN_CORRUPT
 -- Publishes one event with op clear
 local STATE, HISTORY, META, TIMES, EVENTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local ACTOR = ARGV[1]
 -- @include base
 -- @include time
+-- @include utf8
 -- @include twin
 -- @include notice
 
 local function clear()
+  check_actor()
   local twin = read_twin()
   if not twin.state then return 0 end
   local removed = redis.call('LLEN', HISTORY)

@@ -19,6 +19,7 @@ local OP, EXPECTED, ID, ACTOR, MODEL, AGE = ARGV[1], ARGV[2], ARGV[3], ARGV[4], 
 local FIRST_BODY, MAX_MESSAGE = 7, 32768 -- a longer event leaves its body out
 -- @include base
 -- @include time
+-- @include utf8
 -- @include json
 -- @include merge
 -- @include rules
@@ -162,7 +163,7 @@ local function append(twin, commits, entries, latest)
   local ok, problem = pcall(index_times, commits, latest)
   if not ok then
     if entries[1] then redis.call('LTRIM', HISTORY, #entries, -1) end
-    error(problem)
+    error(problem, 0) -- as it came: its first word is the code
   end
   if length > twin.history_length then redis.call('LTRIM', HISTORY, 0, twin.history_length - 1) end
   if twin.version % TRIM_TIMES_EVERY < #commits then

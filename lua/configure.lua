@@ -15,6 +15,7 @@ local MODE, SETTINGS, MODEL, NEW_RULES, NEW_SCHEMA = ARGV[1], ARGV[2], ARGV[3], 
 local ID, ACTOR = '', ''
 -- @include base
 -- @include time
+-- @include utf8
 -- @include json
 -- @include merge
 -- @include rules
@@ -22,24 +23,64 @@ local ID, ACTOR = '', ''
 
 local MOST_PAIRS = 2000
 
--- The members of a JSON object as name, text, name, text, ...; strings without their quotes.
-local function pairs_of(text, keep_json)
+-- The members of a JSON object as name, text, name, text, ...
+local function members_of(text)
   local tree, flat = (read_json(text)), {}
   for _, key in ipairs(tree.keys) do
-    local value = write_json(tree.values[key])
-    if not keep_json and value:byte() == 34 then value = plain(value:sub(2, -2)) end
-    flat[#flat + 1], flat[#flat + 2] = plain(key), value
+    flat[#flat + 1], flat[#flat + 2] = plain(key), write_json(tree.values[key])
   end
   return flat
 end
 
-local function check_settings(flat)
-  local allowed = { history_length = '^[1-9]%d*$', max_bytes = '^[1-9]%d*$', auto_timestamp = '^[01]$' }
-  for i = 1, #flat, 2 do
-    if not allowed[flat[i]] or not flat[i + 1]:find(allowed[flat[i]]) then
-      refuse('BAD_JSON', '{"reason":' .. quote('no such setting: ' .. flat[i] .. ' = ' .. flat[i + 1]) .. '}')
-    end
+local function bad_argument(reason) refuse('BAD_JSON', '{"reason":' .. quote(reason) .. '}') end
+
+local function is_count(text) return text:find('^[1-9]%d*$') and #text < 16 end -- a whole number to Lua and to Redis
+local function is_text(text) return text:find('^"[^"]') end
+local function is_one_of(...)
+  local texts = {}
+  for _, text in ipairs({ ... }) do texts[text] = true end
+  return function(text) return texts[text] end
+end
+
+-- Refuses members that are not in `fits`, or whose text its function does not let pass.
+local function check_members_of(members, fits, what)
+  for i = 1, #members, 2 do
+    local name, text = members[i], members[i + 1]
+    if not fits[name] or not fits[name](text) then bad_argument('no such ' .. what .. ': ' .. name .. ' = ' .. text) end
   end
+end
+
+local function read_settings()
+  local settings = members_of(SETTINGS)
+  check_members_of(settings, {
+    history_length = is_count, max_bytes = is_count, auto_timestamp = is_one_of('0', '1'),
+  }, 'setting')
+  return settings
+end
+
+-- The facts of the model as meta holds them, and its level.
+local function read_model()
+  local facts = members_of(MODEL)
+  check_members_of(facts, {
+    model = is_text, model_hash = is_text, checks = is_one_of('"server"', '"python"'),
+    validation = is_one_of('"none"', '"standard"', '"strict"'),
+  }, 'fact of a model')
+  if #facts ~= 8 then bad_argument('a model has a name (model), a model_hash, checks and validation') end
+  local validation
+  for i = 1, #facts, 2 do
+    facts[i + 1] = plain(facts[i + 1]:sub(2, -2))
+    if facts[i] == 'validation' then validation = facts[i + 1] end
+  end
+  return facts, validation
+end
+
+local function read_rules()
+  local rules = members_of(NEW_RULES)
+  for i = 1, #rules, 2 do
+    if rules[i + 1]:byte() ~= 123 then bad_argument('the rule at "' .. rules[i] .. '" is not a JSON object') end
+  end
+  read_json(NEW_SCHEMA)
+  return rules
 end
 
 -- The new rules against the state that is there, before they bind.
@@ -64,26 +105,22 @@ local function write_rules(rules)
 end
 
 local function configure()
+  if MODE ~= 'adopt' and MODE ~= 'publish' and MODE ~= 'force' then bad_argument('unknown mode ' .. MODE) end
   local twin = read_twin()
   -- A wrong type is met before anything is written.
   redis.call('LLEN', HISTORY)
   redis.call('HLEN', RULES)
   redis.call('STRLEN', SCHEMA)
-  local settings = pairs_of(SETTINGS)
-  check_settings(settings)
+  local fields = read_settings()
   local publish = MODEL ~= '' and not (MODE == 'adopt' and twin.model_hash)
   local rules
   if publish then
-    local model = pairs_of(MODEL)
-    rules = pairs_of(NEW_RULES, true)
-    local validation = 'standard'
-    for i = 1, #model, 2 do
-      if model[i] == 'validation' then validation = model[i + 1] end
-      settings[#settings + 1], settings[#settings + 2] = model[i], model[i + 1]
-    end
+    local facts, validation = read_model()
+    for _, text in ipairs(facts) do fields[#fields + 1] = text end
+    rules = read_rules()
     check_state(twin, rules, validation)
   end
-  if settings[1] then redis.call('HSET', META, unpack(settings)) end
+  if fields[1] then redis.call('HSET', META, unpack(fields)) end
   if publish then write_rules(rules) end
   local length = redis.call('HGET', META, 'history_length')
   if length and twin.state then redis.call('LTRIM', HISTORY, 0, tonumber(length) - 1) end

@@ -1,6 +1,12 @@
 -- notice: the event of something that is not a commit (clear, delete), with the version it happened at.
+local function check_actor()
+  if #ACTOR > 128 or not is_utf8(ACTOR) then
+    refuse('BAD_JSON', '{"reason":"an actor that is not 0 to 128 bytes of UTF-8"}')
+  end
+end
+
 local function notice(twin, op)
-  redis.call('PUBLISH', EVENTS, ('{"twin":%s,"epoch":"%s","version":%.0f,"op":"%s","actor":%s,"committed_at":"%s"}')
-    :format(quote(twin_id()), twin.epoch, twin.version, op, ACTOR == '' and 'null' or quote(ACTOR),
+  redis.call('PUBLISH', EVENTS, ('{"twin":%s,"epoch":%s,"version":%.0f,"op":"%s","actor":%s,"committed_at":"%s"}')
+    :format(quote(twin_id()), quote(twin.epoch), twin.version, op, ACTOR == '' and 'null' or quote(ACTOR),
     to_iso(server_time(twin.committed))))
 end

@@ -15,13 +15,12 @@ end
 
 local function whole(number) return number and number % 1 == 0 end
 
--- Refuses a meta that no script wrote.
-local function check_meta(twin)
+-- Whether the twin can be what our scripts wrote to meta.
+local function is_ours(twin)
   local numbers = whole(twin.version) and whole(twin.committed) and whole(twin.calls) and whole(twin.max_bytes)
-    and whole(twin.history_length) and twin.history_length > 0
-  local head = not twin.head or not numbers
-    or (twin.epoch and whole(twin.stamp) and twin.head:find(('{"version":%.0f,'):format(twin.version), 1, true) == 1)
-  if not (numbers and head) then corrupt(META, 'holds what no commit wrote: something else wrote it') end
+  if not (numbers and whole(twin.history_length) and twin.history_length > 0) then return false end
+  if not twin.head then return true end
+  return twin.epoch and whole(twin.stamp) and twin.head:find(('{"version":%.0f,'):format(twin.version), 1, true) == 1
 end
 
 -- The twin: its state, its head commit and its settings.
@@ -38,7 +37,7 @@ local function read_twin()
     model = m[10] or nil, model_hash = m[11] or nil, checks = m[12] or nil,
     max_bytes = tonumber(m[13] or DEFAULT_MAX_BYTES), auto_timestamp = m[14] ~= '0',
   }
-  check_meta(twin)
+  if not is_ours(twin) then corrupt(META, 'holds what no commit wrote: something else wrote it') end
   return twin
 end
 

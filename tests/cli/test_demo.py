@@ -107,7 +107,7 @@ def test_a_second_run_makes_the_twin_anew_and_the_embedded_server_will_do(
     with StateManager("again", url=url, prefix="show", validation="standard") as twin:
         twin.set_state(factory.initial_state("before"))
         before = twin.snapshot().epoch
-    assert main(1, 0.3, "again", url, "show") == 0
+    assert main(1, 0.3, "again", url, prefix="show") == 0
     with StateManager(
         "again", url=url, prefix="show", validation="standard", history_length=factory.HISTORY_LENGTH
     ) as twin:

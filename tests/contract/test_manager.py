@@ -166,6 +166,8 @@ def test_urls_without_their_password() -> None:
     """They tell one server from another, and may be shown."""
     assert without_password("redis://user:pw@host:1/0") == "redis://user@host:1/0"
     assert without_password("redis://:pw@host/0") == "redis://host/0"
+    assert without_password("redis://host/0?password=pw&timeout=1") == "redis://host/0?timeout=1"
+    assert without_password("unix:///path/to/socket?db=1") == "unix:///path/to/socket?db=1"
     assert identity("redis://:a@host/0") == identity("redis://:b@host/0") != identity("redis://host/1")
     assert identity(None) == "embedded://"
     with pytest.raises(UsageError, match="full path"):

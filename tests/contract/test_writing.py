@@ -302,6 +302,7 @@ def test_what_the_caller_does_to_its_dicts_changes_nothing(twin: StateManager) -
         {"actor": "x" * 129},
         {"commit_id": 5},
         {"commit_id": "é" * 65},
+        {"commit_id": "\ud800"},
     ],
 )
 def test_wrong_options_are_named(twin: StateManager, options: dict[str, Any]) -> None:
