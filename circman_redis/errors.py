@@ -78,6 +78,10 @@ class Violation:
             return f"{self.pointer}: required, and missing"
         if keyword == "additionalProperties":
             return f"{self.pointer}: unknown field, and the model allows none"
+        if keyword == "adjust":
+            return f"{self.pointer}: cannot be added to: {wanted}"
+        if keyword == "python":  # what the model's own validators said
+            return f"{self.pointer or '/'}: {wanted}"
         return f"{self.pointer or '/'}: {self.value!r} breaks {keyword} {wanted!r}"
 
 

@@ -75,7 +75,7 @@ def test_the_other_scripts_name_it_too(raw: RawTwin, key: str) -> None:
     calls = {
         "clear": lambda: raw.call("clear", ""),
         "configure": lambda: raw.configure(settings='{"history_length":2}'),
-        "commits": lambda: raw.commits(),
+        "commits": raw.commits,
         "head": lambda: raw.lookup("head"),
         "version": lambda: raw.lookup("version", 2),
     }
@@ -117,7 +117,7 @@ def every_call(raw: RawTwin) -> dict[str, object]:
         "adjust": lambda: raw.adjust(a="1"),
         "clear": lambda: raw.call("clear", ""),
         "configure": lambda: raw.configure(settings='{"history_length":2}'),
-        "commits": lambda: raw.commits(),
+        "commits": raw.commits,
         "lookup": lambda: raw.lookup("head"),
     }
 
@@ -282,7 +282,7 @@ def test_a_history_that_lost_entries_is_not_read_as_another_version(raw: RawTwin
     for call in (
         lambda: raw.lookup("version", 3),
         lambda: raw.lookup("time", "2026-01-01T00:00:03Z"),
-        lambda: raw.commits(),
+        raw.commits,
         lambda: raw.commits(before=4),
     ):
         with raw.refused("CORRUPT") as refusal:

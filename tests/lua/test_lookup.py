@@ -230,5 +230,5 @@ def test_reading_writes_nothing(five: RawTwin) -> None:
     assert five.commits(4, 2, read_only=True) == five.commits(4, 2)
     assert RawTwin(five.client, stamped=True).lookup("head", read_only=True) is None
     assert five.dump() == before
-    with pytest.raises(redis.ResponseError, match="(?i)write"):
+    with pytest.raises(redis.ResponseError, match=r"(?i)write"):
         five.call("clear", "", read_only=True)

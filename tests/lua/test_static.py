@@ -7,10 +7,9 @@ import struct
 from collections.abc import Iterator
 
 import pytest
+from lupa import lua51
 
 from circman_redis import scripts
-
-lupa = pytest.importorskip("lupa.lua51")
 
 # All that a script may look up in the global table of Redis.
 ALLOWED = {
@@ -72,7 +71,7 @@ class Bytecode:
 
 
 def compiled(text: str) -> Bytecode:
-    lua = lupa.LuaRuntime(encoding=None, unpack_returned_tuples=True)
+    lua = lua51.LuaRuntime(encoding=None, unpack_returned_tuples=True)
     dump = lua.eval("function(s) return string.dump(assert(loadstring(s))) end")
     return Bytecode(dump(text.encode()))
 
