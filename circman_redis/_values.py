@@ -170,7 +170,7 @@ _SURE = frozenset({str, int, bool, type(None), datetime, date, Decimal, UUID})
 def is_plain(value: object) -> bool:
     """Whether orjson can be trusted with a value; where not, a `Walk` has to tell.
 
-    It writes NaN as null, goes deeper than the contract allows, and does not count tuples as levels: orjson
+    It writes NaN as null, goes deeper than a state may be, and does not count tuples as levels: orjson
     3.13 crashes the process on a circle through a tuple, and on some thousand tuples inside one another.
     """
     return _are_plain((value,), MAX_DEPTH)

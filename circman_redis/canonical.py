@@ -5,7 +5,7 @@ The stored form is compact, and keeps the digits of numbers and the order of mem
 characters as ``\b \f \n \r \t`` or else ``\u00xx`` in lower case, and all else as plain UTF-8. So a search
 for the next quote, or for the bracket that closes another, jumps over any value at once.
 
-Written for clarity: nothing here runs when a twin is read or changed.
+Written for clarity: nothing here runs when a twin is read or changed, only when a large state is validated.
 """
 
 from __future__ import annotations

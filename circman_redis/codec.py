@@ -53,7 +53,7 @@ def encode(value: object, *, what: str = "state", max_bytes: int | None = None, 
         root: "any" to accept other values than an object at the top level.
 
     Raises:
-        InvalidJSON: for what JSON or the contract does not have: NaN, Infinity, integers beyond 64 bits, keys
+        InvalidJSON: for what JSON or docs/wire.md does not have: NaN, Infinity, integers beyond 64 bits, keys
             that are not strings, lone surrogates, more than 64 levels, a value inside itself, other types.
             The message names the JSON Pointer and the type; ``details`` has ``pointer`` and ``reason``.
         StateTooLarge: over ``max_bytes``.

@@ -157,7 +157,7 @@ def _notifications(facts: ServerFacts) -> Iterator[Finding]:
     missing = "" if "A" in flags else "".join(one for one in _CLASSES if one not in flags)
     missing = ("" if "K" in flags else "K") + missing
     if missing:
-        says = f"keyspace notifications lack {missing}: programs that rely on them miss commits; subscribe() does not"
+        says = f"keyspace notifications lack {missing}: programs that rely on them miss commits"
         yield Finding("warning", "notifications", says, f"CONFIG SET notify-keyspace-events {_with(flags, missing)}")
     else:
         yield Finding("ok", "notifications", f"keyspace notifications are on ({flags})")
@@ -173,7 +173,8 @@ def _rights(facts: ServerFacts) -> Iterator[Finding]:
     elif facts.missing:
         user, prefix = facts.user or "<user>", facts.prefix
         says = f"user {user!r} may not: {', '.join(facts.missing)}"
-        advice = f"ACL SETUSER {user} ~{prefix}:* &{prefix}:* +@read +@write +@scripting +@pubsub +@connection +time"
+        rights = "+@read +@write +@scripting +@pubsub +@connection +@transaction +time +info"
+        advice = f"ACL SETUSER {user} ~{prefix}:* &{prefix}:* {rights}"
         yield Finding("problem", "rights", says, advice)
     else:
         yield Finding("ok", "rights", f"user {facts.user or 'unknown'!r} may do all that is needed")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import AuthenticationError, AuthorizationError, NoScriptError
 
 from circman_redis import protocol, scripts
 from circman_redis.connection import Store
@@ -30,6 +32,7 @@ class Driver:
         self._keys = keys
         self._scripts = {name: store.client.register_script(scripts.load(name).text) for name in scripts.NAMES}
         self._closed = False
+        self._unsure: dict[str, float] = {}  # commit id -> when it was first sent, where no answer came
 
     def run(self, call: Call[T]) -> T:
         """One round trip.
@@ -44,7 +47,7 @@ class Driver:
         if self._closed:
             raise UsageError(f"the manager of twin {self._keys.twin!r} is closed: make another with StateManager(...)")
         try:
-            reply = self._send(call)
+            reply = self._send_commit(call) if call.commit_id else self._send(call)
         except redis.RedisError as error:
             raise self._error(error, call) from error
         return protocol.parse(call, reply, self._keys)
@@ -70,6 +73,34 @@ class Driver:
             self._closed = True
             self.store.close()
 
+    def _send_commit(self, call: Call[Any]) -> Any:
+        """Sends a commit, and again where no answer came; then with its age.
+
+        Without the age, one whose id was forgotten in the meantime would be applied twice.
+        """
+        commit_id = call.commit_id or ""
+        first_sent = self._unsure.get(commit_id)
+
+        def send() -> Any:
+            nonlocal first_sent
+            now = time.monotonic()
+            age_ms = 0 if first_sent is None else int((now - first_sent) * 1000) + 1
+            first_sent = now if first_sent is None else first_sent
+            return self._send(protocol.sent_again(call, age_ms))
+
+        try:
+            reply = self._with_retries(send)
+        except (redis.ConnectionError, redis.TimeoutError):
+            if first_sent is not None:
+                self._unsure[commit_id] = first_sent
+            raise
+        self._unsure.pop(commit_id, None)
+        return reply
+
+    def _with_retries(self, send: Callable[[], Any]) -> Any:
+        retry = self.store.retry
+        return send() if retry is None else retry.call_with_retry(send, lambda _: None)
+
     def _send(self, call: Call[Any]) -> Any:
         client = self.store.client
         if call.target.isupper():
@@ -83,6 +114,8 @@ class Driver:
 
     def _error(self, error: redis.RedisError, call: Call[Any]) -> CircmanError:
         place = f"twin {self._keys.twin!r}: {self.store.name}"
+        if isinstance(error, AuthenticationError | AuthorizationError):
+            return StoreError(f"{place}: {error}; see to the user and the password in the URL")
         if isinstance(error, redis.ConnectionError | redis.TimeoutError):
             unsure = ""
             if call.commit_id:

@@ -8,31 +8,29 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeGuard, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from circman_redis import patch, protocol, rules
-from circman_redis.codec import JSONText, check_text, compact, decode, encode
+from circman_redis import checks, patch, protocol, rules
+from circman_redis.codec import NOT_AN_OBJECT, JSONText, check_text, compact, decode, encode
 from circman_redis.errors import (
     InvalidJSON,
     ModelMismatch,
     NoState,
     StateConflict,
     StateTooLarge,
-    StateValidationError,
     UsageError,
-    Violation,
 )
 from circman_redis.keys import TwinKeys
 from circman_redis.models import LEVELS, TwinState
 from circman_redis.protocol import Call
 from circman_redis.results import Commit, Snapshot, State, TwinConfig
-from circman_redis.settings import Settings
-from circman_redis.timestamps import format_timestamp, parse_timestamp
+from circman_redis.settings import LONGEST_HISTORY, Settings
+from circman_redis.timestamps import format_timestamp
 
 T = TypeVar("T")
 Flow = Generator[Call[Any], Any, T]
@@ -136,10 +134,16 @@ class Twin:
 
     def set_history_length(self, length: int) -> Flow[None]:
         """Changes how many superseded commits are kept; a shorter history is trimmed at once."""
-        if not (_is_whole(length) and length >= 1):
+        if not (_is_whole(length) and 1 <= length <= LONGEST_HISTORY):
             raise UsageError(f"history_length={length!r}: use a whole number of at least 1")
         yield protocol.configure(self.keys, "adopt", {"history_length": length}, None, "")
         self.config = yield protocol.config(self.keys)
+
+    def want_history_length(self, length: int) -> Flow[None]:
+        """The same, where the twin's is another now: another process may have changed it."""
+        config: TwinConfig = yield protocol.config(self.keys)
+        if config.history_length != length:
+            yield from self.set_history_length(length)
 
     def publish_model(self, model: type[BaseModel], validation: str | None, force: bool) -> Flow[None]:
         """Replaces the twin's model, and goes by it from now on."""
@@ -147,6 +151,10 @@ class Twin:
         level = validation or self.config.validation
         if level not in LEVELS:
             raise UsageError(f"validation={level!r}: use one of {', '.join(LEVELS)}")
+        if not force and compiled.checks(level) == "python":
+            snapshot: Snapshot = yield protocol.snapshot(self.keys)
+            if snapshot.version:
+                checks.refuse(model, snapshot.state, replace(self.config, validation=level))
         yield protocol.configure(self.keys, "force" if force else "publish", {}, compiled, level)
         self.model, self.compiled = model, compiled
         if self.settings.validation:
@@ -165,9 +173,20 @@ class Twin:
             return text
         return encode(document, what=what, max_bytes=self.max_bytes)
 
+    def _body(self, document: Document, what: str) -> Flow[bytes]:
+        try:
+            return self.body(document, what)
+        except StateTooLarge:
+            # Somebody may have raised the limit since it was learned.
+            config: TwinConfig = yield protocol.config(self.keys)
+            if config.max_bytes <= self.max_bytes:
+                raise
+            self.config = replace(self.config, max_bytes=config.max_bytes)
+        return self.body(document, what)
+
     def set(self, state: Document, options: Options, op: str = "set") -> Flow[Commit]:
         """One commit that replaces the state."""
-        body = self.body(state, "state")
+        body = yield from self._body(state, "state")
         if self._checks_here:
             self._refuse(decode(body))
         commits = yield from self._commit(op, [body], options)
@@ -175,60 +194,87 @@ class Twin:
 
     def update(self, updates: Sequence[Document], options: Options) -> Flow[list[Commit]]:
         """One merge per update, all or none."""
-        bodies = [self.body(one, "updates") for one in updates]
+        if isinstance(updates, Mapping | str | bytes) or not isinstance(updates, Iterable):
+            raise UsageError(f"updates: a list of merge patches is wanted, not {type(updates).__name__}")
+        bodies = []
+        for one in updates:
+            bodies.append((yield from self._body(one, "updates")))  # noqa: PERF401 - a comprehension cannot yield
         if not bodies:
             return []
         if self._checks_here:
             patches = [decode(body) for body in bodies]
-            return (yield from self._checked("merge", bodies, options, lambda state: _merged(state, patches)))
+            return (yield from self._checked("merge", bodies, options, lambda state: checks.merged(state, patches)))
         return (yield from self._commit("merge", bodies, options))
 
     def adjust(self, deltas: Mapping[str, Any] | JSONText, options: Options) -> Flow[Commit]:
         """One commit that adds numbers at their pointers."""
         if not isinstance(deltas, JSONText):
-            for pointer, delta in dict(deltas).items():
+            if not isinstance(deltas, Mapping):
+                raise UsageError(f"deltas: a dict of JSON Pointer to number is wanted, not {type(deltas).__name__}")
+            for pointer, delta in deltas.items():
+                if str(pointer) != pointer:
+                    raise UsageError(f"adjust at {pointer!r}: a JSON Pointer is text, such as /cells/0/temperature")
                 patch.split_pointer(pointer)
                 if isinstance(delta, bool):
                     raise InvalidJSON(f"adjust at {pointer}: {delta!r} is not a number to add")
-        body = self.body(deltas, "adjustments")
+        body = yield from self._body(deltas, "adjustments")
         if self._checks_here:
             added = decode(body)
-            commits = yield from self._checked("adjust", [body], options, lambda state: [_adjusted(state, added)])
+            commits = yield from self._checked("adjust", [body], options, lambda state: [checks.adjusted(state, added)])
         else:
             commits = yield from self._commit("adjust", [body], options)
         return commits[0]
 
     def modify(self, change: Callable[[State], Any], options: Options, attempts: int) -> Flow[Commit]:
         """Reads, changes, commits if nobody was faster, else again."""
+        if not callable(change):
+            raise UsageError(f"change={change!r}: a function that gets the state is wanted")
+        if not (_is_whole(attempts) and attempts >= 1):
+            raise UsageError(f"attempts={attempts!r}: use a whole number of at least 1")
         commit_id = options.commit_id or protocol.new_commit_id()
         for attempt in range(1, attempts + 1):
             snapshot: Snapshot = yield protocol.snapshot(self.keys)
+            expected = self._expected(snapshot, options)
             before = decode(encode(snapshot.state))
             returned = change(before)
             after = before if returned is None else returned
-            again = Options(snapshot.version, options.actor, commit_id)
-            if options.expected_version is not None:
-                again.expected_version = options.expected_version
             try:
-                return (yield from self._commit_change(snapshot, after, again))
+                return (yield from self._commit_change(snapshot, after, Options(expected, options.actor, commit_id)))
             except StateConflict:
                 if options.expected_version is not None or attempt == attempts:
                     raise
-        raise UsageError(f"attempts={attempts}: use at least 1")
+        raise AssertionError("unreachable")  # pragma: no cover
 
     def _commit_change(self, snapshot: Snapshot, after: Document, options: Options) -> Flow[Commit]:
         # As a merge patch, so that what the function left alone keeps its bytes.
-        body = self.body(after, "the changed state")
+        body = yield from self._body(after, "the changed state")
         difference = patch.merge_patch(snapshot.state, decode(body)) if snapshot.version else None
         if difference is None:
-            return (yield from self.set(JSONText(body), options))
+            return (yield from self.set(self._unstamped(snapshot, decode(body)), options))
         if self._checks_here:
             self._refuse(decode(body))
         commits = yield from self._commit("merge", [encode(difference)], options)
         return commits[0]
 
+    def _expected(self, snapshot: Snapshot, options: Options) -> int:
+        """The version to commit on: the one that was read, or the caller's.
+
+        A caller's that is still to come is refused at once: until the commit, somebody could bring it about.
+        """
+        expected = options.expected_version
+        if expected is not None and expected > snapshot.version:
+            message = f"twin {self.keys.twin!r} is at version {snapshot.version}, not {expected}"
+            raise StateConflict(f"{message}: read it again, and decide again", expected, snapshot.version)
+        return snapshot.version if expected is None else expected
+
+    def _unstamped(self, snapshot: Snapshot, after: State) -> State:
+        """The state without the timestamp that it was read with, so that it is stamped anew, as in a merge."""
+        kept = self.config.auto_timestamp and after.get("timestamp") == snapshot.state.get("timestamp")
+        return {name: value for name, value in after.items() if name != "timestamp"} if kept else after
+
     def _commit(self, op: str, bodies: list[bytes], options: Options) -> Flow[list[Commit]]:
         commit_id = options.commit_id or protocol.new_commit_id()
+        checked = self._checks_here
 
         def call() -> Call[list[Commit]]:
             return protocol.commit(
@@ -245,10 +291,13 @@ class Twin:
             commits: list[Commit] = yield call()
         except ModelMismatch as error:
             # The twin was deleted since, or another model was published: go by what it has now, if that will do.
-            published = error.details["published"]
-            if published and published == self.config.model_hash:
+            published = (error.details["published"], error.details["checks"])
+            if published == (self.config.model_hash, self.config.checks):
                 raise
             yield from self.open(publish=True)
+            if self._checks_here and not checked:
+                message = f"twin {self.keys.twin!r}: its model was given checks that only Python can make, just now"
+                raise ModelMismatch(f"{message}: nothing was committed; make the call again", error.details) from error
             commits = yield call()
         return commits
 
@@ -260,10 +309,15 @@ class Twin:
 
     @property
     def _declared_model(self) -> str:
-        # Whoever has not the class cannot have made its checks, and must not say so.
-        if self.config.checks == "python" and self.model is None:
+        # Whoever has not the class cannot have made its checks, and must not say so; nor who made none (level none).
+        if self.config.model_hash and not self._checks_here and (self.config.checks == "python" or self._needs_python):
             return ""
-        return self.config.model_hash or self._own_model.hash
+        # The caller's own first: the twin may have been given another since.
+        return self._own_model.hash if self.compiled else (self.config.model_hash or self._own_model.hash)
+
+    @property
+    def _needs_python(self) -> bool:
+        return bool(self.compiled and self.compiled.python_checks)
 
     def _checked(
         self, op: str, bodies: list[bytes], options: Options, results: Callable[[State], list[State]]
@@ -272,11 +326,11 @@ class Twin:
         commit_id = options.commit_id or protocol.new_commit_id()
         for attempt in range(1, ATTEMPTS + 1):
             snapshot: Snapshot = yield protocol.snapshot(self.keys)
+            expected = self._expected(snapshot, options)
             if op == "adjust" and not snapshot.version:
                 raise NoState(f"twin {self.keys.twin!r} has no state yet: commit one with set_state or update_state")
             for state in results(snapshot.state):
                 self._refuse(state)
-            expected = snapshot.version if options.expected_version is None else options.expected_version
             try:
                 return (yield from self._commit(op, bodies, Options(expected, options.actor, commit_id)))
             except StateConflict:
@@ -285,52 +339,38 @@ class Twin:
         raise AssertionError("unreachable")  # pragma: no cover
 
     def _refuse(self, state: State) -> None:
-        violations = self.python_violations(state)
-        if violations:
-            raise StateValidationError(violations)
-
-    def python_violations(self, state: State) -> list[Violation]:
-        """What the model's own validators say of a state."""
-        level = self.config.validation
-        if self.model is None or level == "none":
-            return []
-        if self.config.auto_timestamp and state.get("timestamp") is None:
-            state = {**state, "timestamp": format_timestamp(datetime.now(UTC))}
-        try:
-            self.model.model_validate_json(encode(state))
-        except ValidationError as error:
-            # What is missing or unknown is for the rules to say, by their level.
-            ours = [one for one in error.errors() if one["type"] not in {"missing", "extra_forbidden"}]
-            return [Violation(patch.join_pointer(one["loc"]), {"python": one["msg"]}, one["input"]) for one in ours]
-        return []
+        if self.model is not None:
+            checks.refuse(self.model, state, self.config)
 
     def validate(self, state: Any) -> Flow[tuple[bool, str]]:
         """Whether a state would be accepted, and why not."""
         config: TwinConfig = yield protocol.config(self.keys)
         if config.model_hash is None:
             level = self.settings.validation or config.validation
-            config = replace(config, validation=level, checks=_checks(self._own_model))
+            config = replace(config, model=self._own_model.name, validation=level, checks=self._own_model.checks(level))
             published = self._own_model.rules
         else:
             published = yield protocol.published_rules(self.keys)
-        self.config = config
-        if isinstance(state, BaseModel | JSONText):
-            state = decode(self.body(state, "state"))
-        if not isinstance(state, dict):
-            return False, "State must be a dictionary"
         try:
-            plain = decode(self.body(state, "state"))
+            body = yield from self._body(state, "state")
         except (InvalidJSON, StateTooLarge) as error:
-            return False, str(error)
-        problem = _bad_timestamp(plain, config.validation)
-        if problem:
-            return False, problem
-        if config.auto_timestamp:
-            plain.setdefault("timestamp", format_timestamp(datetime.now(UTC)))
+            not_an_object = error.details.get("reason") == NOT_AN_OBJECT
+            return False, "State must be a dictionary" if not_an_object else str(error)
+        if self.compiled and config.model_hash not in {None, self.compiled.hash}:
+            return False, f"the twin goes by model {config.model!r} now, no longer by {self.compiled.name!r}"
+        plain: State = decode(body)
+        if config.auto_timestamp and plain.get("timestamp") is None:
+            plain["timestamp"] = format_timestamp(datetime.now(UTC))
+            body = encode(plain)
+        too_large = checks.stored_too_large(body, config.max_bytes)
+        if too_large:
+            return False, too_large
         violations = rules.check(plain, published, config.validation)
-        if config.checks == "python":
-            violations = violations or self.python_violations(plain)
-        return (False, "; ".join(map(str, violations))) if violations else (True, "State is valid")
+        if not violations and config.checks == "python":
+            if self.model is None:
+                return False, f"only Python can make all checks of model {config.model!r}: give it, model=<that class>"
+            violations = checks.python_violations(self.model, plain, config)
+        return (False, checks.explained(violations)) if violations else (True, "State is valid")
 
 
 def _size(text: str) -> int:
@@ -341,41 +381,5 @@ def _size(text: str) -> int:
         return 0
 
 
-def _checks(model: rules.CompiledModel) -> str:
-    return "python" if model.python_checks else "server"
-
-
 def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _bad_timestamp(state: State, level: str) -> str | None:
-    timestamp = state.get("timestamp")
-    if timestamp is None or level == "none":
-        return None
-    if not isinstance(timestamp, str):
-        return f"Invalid timestamp format: {timestamp!r} is not ISO 8601 text"
-    try:
-        parse_timestamp(timestamp)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
-def _merged(state: State, patches: Sequence[State]) -> list[State]:
-    states = []
-    for one in patches:
-        state = patch.merge(state, one)
-        states.append(state)
-    return states
-
-
-def _adjusted(state: State, deltas: Mapping[str, Any]) -> State:
-    """The state as the script will make it; a place that it will refuse is left for it to name."""
-    result: State = decode(encode(state))
-    for pointer, delta in deltas.items():
-        *parents, last = patch.split_pointer(pointer)
-        place = patch.resolve(result, patch.join_pointer(parents), default=None)
-        if isinstance(place, dict) and isinstance(place.get(last), int | float):
-            place[last] += delta
-    return result

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, NoReturn, Self, overload
 
 import redis
 from pydantic import BaseModel
@@ -20,17 +21,27 @@ from circman_redis.flows import ATTEMPTS, Document, Options, Twin
 from circman_redis.keys import TwinKeys
 from circman_redis.patch import Change
 from circman_redis.results import Commit, HistoryEntry, Snapshot, State, TwinConfig
-from circman_redis.settings import Settings
+from circman_redis.settings import ARGUMENTS, Settings
 from circman_redis.timestamps import format_timestamp, parse_timestamp
 
-_managers: dict[tuple[str, str, str], StateManager] = {}
+Key = tuple[str, str, str]
+
+_managers: dict[Key, StateManager] = {}
 _lock = threading.RLock()
+_opening: dict[Key, threading.RLock] = {}  # one per twin: a server that is slow holds up nobody else
+_FAR = 2**53  # further than any list in Redis reaches
 
 
 def _fresh_lock_in_child() -> None:
     # Another thread may have held it at the fork; redis-py's pools see to their connections themselves.
     global _lock  # noqa: PLW0603 - a lock that nobody can release is replaced
     _lock = threading.RLock()
+    _opening.clear()
+
+
+def _alone(key: Key) -> threading.RLock:
+    with _lock:
+        return _opening.setdefault(key, threading.RLock())
 
 
 os.register_at_fork(after_in_child=_fresh_lock_in_child)
@@ -69,7 +80,7 @@ class StateManager:
     _twin: Twin
     _driver: Driver
     _results: files.ResultsManager
-    _key: tuple[str, str, str]
+    _key: Key
     _users: int
 
     def __new__(
@@ -104,13 +115,15 @@ class StateManager:
             "retries": retries,
         }
         settings = Settings.from_arguments(**given)
+        _check_parts(url, client, results)
         keys = TwinKeys(settings.twin, settings.prefix)
         server = f"client {id(client)}" if client is not None else connection.identity(settings.redis_url)
         key = (server, settings.prefix, settings.twin)
-        with _lock:
+        with _alone(key):
             known = _managers.get(key)
             if isinstance(known, cls):
-                known._reopen(given, model, results)
+                known._reopen(settings, given, model, results)
+                known._users += 1
                 return known
             manager = super().__new__(cls)
             store = connection.connect(settings) if client is None else connection.adopt(client)
@@ -124,21 +137,21 @@ class StateManager:
             return manager
 
     def _open(self, twin: Twin, store: connection.Store, results: Any) -> None:
-        self._twin, self._driver, self._users = twin, Driver(store, twin.keys), 0
+        self._twin, self._driver, self._users = twin, Driver(store, twin.keys), 1
         folder = files.ResultsFolder(twin.settings.results_dir)
         self._results = folder if results is None or isinstance(results, str | Path) else results
         self._driver.drive(twin.open())
 
-    def _reopen(self, given: Mapping[str, Any], model: type[BaseModel] | None, results: Any) -> None:
-        settings = self._twin.settings
+    def _reopen(self, asked: Settings, given: Mapping[str, Any], model: type[BaseModel] | None, results: Any) -> None:
         fixed = ("validation", "actor", "max_bytes", "auto_timestamp", "results_dir", "timeout", "retries")
         differing = [
-            f"{name}={given[name]!r} (it is {getattr(settings, name)!r})"
+            f"{ARGUMENTS.get(name, name)}={given[name]!r} (it is {self._in_force(name)!r})"
             for name in fixed
-            if given[name] is not None and str(given[name]) != str(getattr(settings, name))
+            if given[name] is not None and getattr(asked, name) != self._in_force(name)
         ]
         if model is not None and model is not self._twin.model:
-            differing.append(f"model={model.__name__} (it is {getattr(self._twin.model, '__name__', None)})")
+            known = self._twin.model
+            differing.append(f"model={model.__name__} (it is {known.__name__ if known else 'whichever the twin has'})")
         if results is not None and not isinstance(results, str | Path) and results is not self._results:
             differing.append("results=(another object)")
         if differing:
@@ -146,8 +159,15 @@ class StateManager:
                 f"twin {self.twin!r} is open in this process with other arguments: {', '.join(differing)}: "
                 "close() it first, or leave them out"
             )
-        if given["history_length"] not in {None, self._twin.config.history_length}:
-            self.history_length = given["history_length"]
+        # As it is now: another process may have changed it.
+        if asked.history_length is not None and given["history_length"] is not None:
+            self._driver.drive(self._twin.want_history_length(asked.history_length))
+
+    def _in_force(self, name: str) -> Any:
+        """What a setting comes to: the one that was asked for, else the twin's own."""
+        asked_for = getattr(self._twin.settings, name)
+        own = self._twin.actor if name == "actor" else getattr(self._twin.config, name, None)
+        return own if asked_for is None else asked_for
 
     # --- writing ---------------------------------------------------------------------------------------------
 
@@ -171,6 +191,7 @@ class StateManager:
             StateValidationError: with every violation; nothing was changed.
             InvalidJSON, StateTooLarge, StateConflict, ModelMismatch, CorruptTwin: nothing was changed.
             StoreUnavailable: whether it was committed is not known; say it again with its ``commit_id``.
+            RetryExpired: it was sent again, and so many commits were made meanwhile that nobody can tell any more.
         """
         return self._driver.drive(self._twin.set(state, Options(expected_version, actor, commit_id)))
 
@@ -273,9 +294,10 @@ class StateManager:
 
     def get_history(self, limit: int | None = None) -> list[State]:
         """The past states, oldest first: the most recent ``limit`` of them, or all."""
-        if limit is not None and limit <= 0:
+        most = _whole("limit", limit)
+        if most is not None and most <= 0:
             return []
-        return self._driver.run(protocol.history(self._twin.keys, 0, -1 if limit is None else limit - 1))
+        return self._driver.run(protocol.history(self._twin.keys, 0, -1 if most is None else min(most, _FAR) - 1))
 
     @property
     def state_history(self) -> StateHistory:
@@ -298,7 +320,9 @@ class StateManager:
             limit: at most so many; None for all.
             before: only versions below this one, to turn pages.
         """
-        return self._driver.run(protocol.commits(self._twin.keys, limit, before))
+        return self._driver.run(
+            protocol.commits(self._twin.keys, _whole("limit", limit), _whole("before", before)),
+        )
 
     def get_state_at_time(self, timestamp: str | datetime) -> State | None:
         """The state that held at a time: the newest whose own timestamp is not after it; None where none is kept.
@@ -311,16 +335,19 @@ class StateManager:
         """
         try:
             moment = parse_timestamp(timestamp) if isinstance(timestamp, str) else timestamp
+            if not isinstance(moment, datetime):
+                raise TypeError("a datetime or ISO 8601 text is wanted")  # noqa: TRY301 - said in one place
             text = format_timestamp(moment)
-        except (ValueError, AttributeError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             raise UsageError(f"timestamp={timestamp!r}: {error}") from error
         return self._driver.run(protocol.at_time(self._twin.keys, text))
 
     def get_state_at_version(self, version: int) -> State | None:
         """The state at a version; None where there is no such version, or it has left the history."""
-        if isinstance(version, bool) or not isinstance(version, int):
-            raise UsageError(f"version={version!r}: a version is a whole number")
-        return self._driver.run(protocol.at_version(self._twin.keys, version)) if version > 0 else None
+        number = _whole("version", version)
+        if number is None:
+            raise UsageError("version=None: use a whole number")
+        return self._driver.run(protocol.at_version(self._twin.keys, number)) if number > 0 else None
 
     def diff(self, old_version: int, new_version: int | None = None) -> list[Change]:
         """What changed from one version to another, or to the current state: pointer, before, after.
@@ -354,7 +381,7 @@ class StateManager:
         Raises:
             StateValidationError: the state that is there does not fit; nothing was changed.
         """
-        with _lock:
+        with _alone(self._key):
             self._driver.drive(self._twin.publish_model(model, validation, force))
 
     @property
@@ -384,7 +411,7 @@ class StateManager:
         """
         text = pretty(self._driver.run(protocol.state_text(self._twin.keys)))
         if file_path is None:
-            files.write_new(self._results.folder(), files.export_name(datetime.now()), text)
+            files.write_new(Path(self._results.folder()), files.export_name(datetime.now()), text)
         else:
             files.write_atomically(Path(file_path), text)
         return True
@@ -401,7 +428,7 @@ class StateManager:
         Raises:
             FileNotFoundError: no such file; the places tried are named. The other errors are those of `set_state`.
         """
-        path = files.find_import(file_path, self._results.folder())
+        path = files.find_import(file_path, Path(self._results.folder()))
         self._driver.drive(self._twin.set(JSONText(files.read_text(path)), Options(), "import"))
         return True
 
@@ -423,15 +450,16 @@ class StateManager:
         return self._driver.store.client
 
     def close(self) -> None:
-        """Gives back the connections; the next StateManager(...) of this twin is a new object."""
+        """Gives back the connections, whoever else has this object; the next StateManager(...) of this twin is new.
+
+        The end of a with statement does so only for the last of those who asked for it.
+        """
         with _lock:
             if _managers.get(self._key) is self:
                 del _managers[self._key]
         self._driver.close()
 
     def __enter__(self) -> Self:
-        with _lock:
-            self._users += 1
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -441,8 +469,33 @@ class StateManager:
         if last:
             self.close()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be copied or pickled: there is one per process; "
+            "pass on its arguments, and call StateManager(...) there"
+        )
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.twin!r} at {self._driver.store.name}>"
+
+
+def _whole(name: str, number: Any) -> int | None:
+    """A whole number of any kind, numpy's too, or None."""
+    if number is None:
+        return None
+    try:
+        if isinstance(number, bool):
+            raise TypeError  # noqa: TRY301 - an int to Python only
+        return operator.index(number)
+    except TypeError:
+        raise UsageError(f"{name}={number!r}: use a whole number") from None
+
+
+def _check_parts(url: object, client: object, results: object) -> None:
+    if url is not None and client is not None:
+        raise UsageError("url and client: give one of them")
+    if results is not None and not isinstance(results, str | Path | files.ResultsManager):
+        raise UsageError(f"results={results!r}: wanted a folder, or an object with a folder()")
 
 
 class StateHistory(Sequence[State]):
@@ -462,7 +515,7 @@ class StateHistory(Sequence[State]):
         if isinstance(index, slice):
             return self._manager.get_history()[index]
         # The list in Redis has the newest first: -1 here is 0 there.
-        there = -1 - index
+        there = -1 - max(-_FAR, min(operator.index(index), _FAR))
         found = self._manager._driver.run(protocol.history(self._manager.keys, there, there))
         if not found:
             raise IndexError(f"twin {self._manager.twin!r} has no past state {index}")

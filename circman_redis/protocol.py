@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from circman_redis import errors
@@ -19,6 +19,8 @@ from circman_redis.rules import CompiledModel
 
 T = TypeVar("T")
 Arg = str | bytes | int
+
+AGE = 5  # where commit.lua has the age in ARGV, counted from 0
 
 OPS = ("set", "import", "merge", "adjust")
 
@@ -81,6 +83,11 @@ def commit(
         _parse_commits,
         commit_id,
     )
+
+
+def sent_again(call: Call[T], age_ms: int) -> Call[T]:
+    """A commit's call as it is sent again, ``age_ms`` milliseconds after it first was."""
+    return replace(call, args=(*call.args[:AGE], age_ms, *call.args[AGE + 1 :]))
 
 
 def current_state(keys: TwinKeys) -> Call[State]:
@@ -160,7 +167,7 @@ def configure(
         facts = {
             "model": model.name,
             "model_hash": model.hash,
-            "checks": "python" if model.python_checks else "server",
+            "checks": model.checks(validation),
             "validation": validation,
         }
         model_args = (encode(facts), encode(model.rules), encode(model.schema))
@@ -340,7 +347,8 @@ def _expired(details: dict[str, Any], twin: str) -> StateError:
 
 
 def _corrupt(details: dict[str, Any], twin: str) -> StateError:
-    return errors.CorruptTwin(f"{twin}: key {details['key']} {details['reason']}", details)
+    message = f"{twin}: key {details['key']} {details['reason']}: `circman-redis doctor` looks closer"
+    return errors.CorruptTwin(message, details)
 
 
 ERRORS: dict[str, Callable[[dict[str, Any], str], StateError]] = {

@@ -40,6 +40,10 @@ class CompiledModel:
     python_checks: tuple[str, ...]
     hash: str
 
+    def checks(self, level: str) -> str:
+        """Who makes its checks at a level: ``python`` where some need the class; at level none there are none."""
+        return "python" if self.python_checks and level != "none" else "server"
+
 
 class _JsonSchema(GenerateJsonSchema):
     """pydantic's, but a type that JSON Schema has no words for is any value, and Python's to check."""
@@ -50,7 +54,6 @@ class _JsonSchema(GenerateJsonSchema):
         return {}
 
 
-@cache
 def compile_model(model: type[BaseModel]) -> CompiledModel:
     """Compile a model to rules.
 
@@ -68,6 +71,11 @@ def compile_model(model: type[BaseModel]) -> CompiledModel:
     """
     if not _is_model(model):
         raise UsageError(f"model {model!r}: wanted a pydantic BaseModel class")
+    return _compiled(model)
+
+
+@cache
+def _compiled(model: type[BaseModel]) -> CompiledModel:
     try:
         schema = model.model_json_schema(by_alias=True, mode="validation", schema_generator=_JsonSchema)
     except PydanticUserError as error:

@@ -5,11 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from circman_redis.errors import UsageError
 from circman_redis.keys import DEFAULT_PREFIX, DEFAULT_TWIN
+
+LONGEST_HISTORY = 10**15 - 1
+"""What Lua and Redis both count exactly."""
+
+LARGEST_STATE = 512 * 2**20
+"""The longest string that Redis holds (proto-max-bulk-len)."""
+
+LONGEST_ACTOR = 128  # bytes
+
+ARGUMENTS = {"redis_url": "url", "results_dir": "results"}
+"""What StateManager calls a setting, where it is not its own name."""
 
 Validation = Literal["none", "standard", "strict"]
 
@@ -33,17 +44,24 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CIRCMAN_", frozen=True, extra="forbid")
 
-    redis_url: str | None = None
+    redis_url: str | None = Field(default=None, repr=False)  # there may be a password in it
     twin: str = DEFAULT_TWIN
     prefix: str = DEFAULT_PREFIX
-    history_length: int | None = Field(default=None, ge=1)
+    history_length: int | None = Field(default=None, ge=1, le=LONGEST_HISTORY)
     validation: Validation | None = None
-    max_bytes: int | None = Field(default=None, ge=2)
+    max_bytes: int | None = Field(default=None, ge=2, le=LARGEST_STATE)
     auto_timestamp: bool | None = None
-    actor: str | None = Field(default=None, min_length=1, max_length=128)
+    actor: str | None = Field(default=None, min_length=1)
     results_dir: Path = Path("results/digital_twin")
-    timeout: float = Field(default=10.0, gt=0)
+    timeout: float = Field(default=10.0, gt=0, le=1e6)
     retries: int = Field(default=8, ge=0)
+
+    @field_validator("actor")
+    @classmethod
+    def _fits(cls, actor: str | None) -> str | None:
+        if actor is not None and len(actor.encode()) > LONGEST_ACTOR:
+            raise ValueError(f"at most {LONGEST_ACTOR} bytes")
+        return actor
 
     @classmethod
     def from_arguments(cls, **arguments: Any) -> Settings:
@@ -62,4 +80,6 @@ class Settings(BaseSettings):
 
 def _source(location: tuple[int | str, ...], given: dict[str, Any]) -> str:
     name = str(location[0]) if location else "settings"
-    return f"{name}={given[name]!r}" if name in given else f"CIRCMAN_{name.upper()}"
+    if name not in given:
+        return f"CIRCMAN_{name.upper()}"
+    return f"{ARGUMENTS.get(name, name)}={given[name]!r}"

@@ -34,6 +34,10 @@ _TIMESTAMP = re.compile(
 )
 
 
+TIMESTAMP_FORMAT = "YYYY-MM-DDTHH:MM:SS[.digits][Z|+HH:MM|-HH:MM]"
+"""The grammar in short, for messages."""
+
+
 def parse_timestamp(text: str) -> datetime:
     """Read a timestamp.
 
@@ -48,7 +52,7 @@ def parse_timestamp(text: str) -> datetime:
     """
     found = _TIMESTAMP.fullmatch(text)
     if not found:
-        raise ValueError(f"Invalid timestamp format: {text!r}, wanted YYYY-MM-DDTHH:MM:SS[.digits][Z|+HH:MM|-HH:MM]")
+        raise ValueError(f"Invalid timestamp format: {text!r}, wanted {TIMESTAMP_FORMAT}")
     try:
         return _wall_clock(found) - _offset(found)
     except (ValueError, OverflowError) as error:

@@ -157,6 +157,21 @@ local function trim_times(oldest)
   until stale < #first or stale == 0
 end
 
+local function check_rights()
+  check_right('LPUSH', HISTORY, '')
+  check_right('LTRIM', HISTORY, '0', '0')
+  check_right('ZADD', TIMES, '0', '0')
+  check_right('ZRANGE', TIMES, '0', '0')
+  check_right('ZREMRANGEBYSCORE', TIMES, '0', '0')
+  check_right('ZREMRANGEBYRANK', TIMES, '0', '0')
+  check_right('SET', STATE, '')
+  check_right('HSET', META, '', '')
+  check_right('HSET', IDS, '', '')
+  check_right('RENAME', IDS, OLD_IDS)
+  check_right('UNLINK', OLD_IDS)
+  check_right('PUBLISH', EVENTS, '')
+end
+
 -- The first write is one that fails cleanly; the second can still meet a wrong type, and then takes it back.
 local function append(twin, commits, entries, latest)
   local length = entries[1] and redis.call('LPUSH', HISTORY, unpack(entries)) or 0
@@ -223,6 +238,7 @@ local function commit_all()
   end
   if first == 1 then start_epoch(twin) end
 
+  check_rights()
   append(twin, commits, entries, latest)
   redis.call('SET', STATE, twin.state)
   redis.call('HSET', META, 'version', commits[#commits].version, 'epoch', twin.epoch, 'head', twin.head,

@@ -83,9 +83,9 @@ local function read_rules()
   return rules
 end
 
--- The new rules against the state that is there, before they bind.
+-- The new rules against the state that is there, before they take the place of others.
 local function check_state(twin, rules, validation)
-  if not twin.state or validation == 'none' or MODE == 'force' then return end
+  if not twin.state or validation == 'none' or MODE ~= 'publish' then return end
   local texts = {}
   for i = 1, #rules, 2 do texts[rules[i]] = rules[i + 1] end
   local function rule_texts(places)
@@ -120,6 +120,11 @@ local function configure()
     rules = read_rules()
     check_state(twin, rules, validation)
   end
+  check_right('HSET', META, '', '')
+  check_right('UNLINK', RULES)
+  check_right('HSET', RULES, '', '')
+  check_right('SET', SCHEMA, '')
+  check_right('LTRIM', HISTORY, '0', '0')
   if fields[1] then redis.call('HSET', META, unpack(fields)) end
   if publish then write_rules(rules) end
   local length = redis.call('HGET', META, 'history_length')

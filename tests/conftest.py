@@ -62,7 +62,8 @@ def server(servers: dict[str, Server], lane: str) -> Server:
 @pytest.fixture
 def own_server(lane: str) -> Iterator[Server]:
     """A server for this test alone, with an append-only file, to be killed and restarted."""
-    one = Server(lanes()[lane], ("--appendonly", "yes"))
+    # Not everysec: there a slow fsync puts writes off that were answered already.
+    one = Server(lanes()[lane], ("--appendonly", "yes", "--appendfsync", "always"))
     try:
         yield one.start()
     finally:

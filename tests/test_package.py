@@ -83,14 +83,14 @@ def test_the_compose_file_is_whole() -> None:
     for name in ("environment", "line", "worker"):
         service = compose["services"][name]
         assert service["depends_on"]["redis"]["condition"] == "service_healthy"
-        assert service["environment"] == {"CIRCMAN_REDIS_URL": "redis://redis:6379/0", "CIRCMAN_TWIN": "demo"}
+        assert service["environment"] == {"CIRCMAN_REDIS_URL": "redis://redis:6379/0"}
         assert not {"container_name", "ports"} & set(service)  # either would keep it from being scaled
 
 
 def test_the_compose_files_workers_work_on_one_twin(server: Server) -> None:
     """Their own command lines, all at once, two of the scaled one: one twin, versions contiguous, several authors."""
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-    environment = {**os.environ, "CIRCMAN_REDIS_URL": server.url, "CIRCMAN_TWIN": "demo"}
+    environment = {**os.environ, "CIRCMAN_REDIS_URL": server.url}
     running = [
         subprocess.Popen(
             [sys.executable, "-m", "circman_redis.cli", *services[name]["command"]],

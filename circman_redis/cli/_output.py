@@ -78,7 +78,9 @@ def emit_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name, width in zip(columns[:-1], widths, strict=False):
         table.add_column(name, no_wrap=True, min_width=width)
-    table.add_column(columns[-1], no_wrap=True, overflow="ellipsis")
+    # rich would take the room for a long last column from the others, whatever their least width.
+    room = console().width - sum(widths[:-1]) - 3 * len(widths[:-1])
+    table.add_column(columns[-1], no_wrap=True, overflow="ellipsis", max_width=max(8, room))
     for row in cells:
         table.add_row(*map(Text, row))
     console().print(table)

@@ -27,9 +27,7 @@ def validate_command(target: Target, file: str) -> None:
     with target.session() as session:
         twin = session.twin
         accepted, reason = session.ask(twin.validate(state))
-    if accepted and twin.config.checks == "python" and twin.model is None:
-        reason += ", as far as the server can tell: the model has checks of its own, give it with --model"
-    note(reason if accepted else f"error: {reason}")
+    note(reason if accepted else f"error: {reason}".replace("model=<that class>", "--model MODULE:CLASS"))
     click.get_current_context().exit(0 if accepted else 1)
 
 

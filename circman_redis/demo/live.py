@@ -214,5 +214,5 @@ def _newest(glance: Glance) -> Panel:
 def _progress(glance: Glance, seconds: float, width: int) -> Table:
     said = f"{glance.elapsed:.1f} of {seconds:g} s"
     row = Table.grid(padding=(0, 1))
-    row.add_row(ProgressBar(total=seconds, completed=glance.elapsed, width=width - len(said) - 2), said)
+    row.add_row(ProgressBar(total=seconds, completed=glance.elapsed, width=width - len(said) - 6), said)
     return row

@@ -70,7 +70,7 @@ def run(workers: int, seconds: float, twin: str, url: str | None, prefix: str | 
         CircmanError: the server, or the twin, cannot be had.
     """
     with _open(twin, url, prefix) as manager:
-        _check_whose_it_is(manager)
+        seen = _check_whose_it_is(manager)
         roles = factory.roles(workers, seconds)
         token = secrets.token_hex(3)
         job = {"twin": twin, "url": url, "prefix": prefix, "run": token, "seconds": seconds}
@@ -78,7 +78,7 @@ def run(workers: int, seconds: float, twin: str, url: str | None, prefix: str | 
             say(introduction(manager, [role.kind for role in roles], seconds, url))
             view = choose(seconds)
             crew.wait_until_ready()
-            first = make_twin(manager, token)
+            first = make_twin(manager, token, seen)
             crew.go()
             interrupted = _watch(manager, crew, view, seconds)
             if not _report(manager, crew, view, first):
@@ -105,20 +105,24 @@ def _open(twin: str, url: str | None, prefix: str | None) -> StateManager:
 
 
 def _not_ours(twin: str) -> str:
-    return f"twin {twin!r} was not made by this demo, and is left as it is (choose another with --twin)"
+    return (
+        f"twin {twin!r} was not made by this demo, and is left as it is "
+        f"(choose another with --twin, or remove it: circman-redis delete --twin {twin})"
+    )
 
 
-def _check_whose_it_is(manager: StateManager) -> None:
+def _check_whose_it_is(manager: StateManager) -> Snapshot:
     before = manager.snapshot()
     if not before.version:
         if manager.client.exists(manager.keys.state):
             raise TwinTaken(f"{_not_ours(manager.twin)}: something else wrote its state")
-        return
+        return before
     if not factory.is_demo(before.state):
         last = f"it is at version {before.version}, written by {before.actor!r}"
         raise TwinTaken(f"{_not_ours(manager.twin)}: {last}")
     if _is_at_work(manager, before):
         raise TwinTaken(f"another run of the demo is at work on twin {manager.twin!r}: choose another with --twin")
+    return before
 
 
 def _is_at_work(manager: StateManager, before: Snapshot) -> bool:
@@ -133,13 +137,24 @@ def _is_at_work(manager: StateManager, before: Snapshot) -> bool:
     return False
 
 
-def make_twin(manager: StateManager, token: str) -> Acknowledged:
-    """Makes the twin anew, with its model, at version 1."""
-    manager.delete()
-    manager.publish_model(TwinState, validation=factory.VALIDATION)
-    manager.history_length = factory.HISTORY_LENGTH
+def make_twin(manager: StateManager, token: str, seen: Snapshot) -> Acknowledged:
+    """Makes the twin anew, with its model, at version 1.
+
+    Args:
+        manager: the twin's.
+        token: what tells this run from others.
+        seen: the twin as it was found; of several runs that found it so, one gets it.
+
+    Raises:
+        TwinTaken: another one did.
+    """
     commit_id = f"{token}/{ACTOR}/1"
     try:
+        if seen.version:
+            manager.update_state({"demo": {"run": token}}, expected_version=seen.version)
+            manager.delete()
+        manager.publish_model(TwinState, validation=factory.VALIDATION)
+        manager.history_length = factory.HISTORY_LENGTH
         made = manager.set_state(factory.initial_state(token), expected_version=0, commit_id=commit_id)
     except StateConflict as error:
         raise TwinTaken(f"another run of the demo made twin {manager.twin!r} at this moment") from error

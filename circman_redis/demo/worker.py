@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from circman_redis.demo import factory, weather
-from circman_redis.errors import CircmanError, StateValidationError
+from circman_redis.errors import CircmanError, StateError, StateValidationError
 from circman_redis.manager import StateManager
 from circman_redis.results import Commit
 
@@ -141,6 +141,7 @@ class _Desk:
     prefix: str
     rng: random.Random
     say: Callable[..., None]
+    epoch: str = ""
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def commit(
@@ -149,6 +150,9 @@ class _Desk:
         """Commits, and says what was acknowledged."""
         commit_id = f"{self.prefix}/{next(self.numbers)}"
         made = send(change, commit_id=commit_id)
+        if self.epoch not in {"", made.epoch}:
+            raise StateError(f"twin {self.manager.twin!r} was deleted, or made anew, while this worker was at work")
+        self.epoch = made.epoch
         self.say(version=made.version, epoch=made.epoch, id=commit_id, consumed=dict(consumed or {}))
 
     def take(self, consumed: Mapping[str, int]) -> None:

@@ -43,18 +43,35 @@ local function sum(old, delta)
   return ('%.0f'):format(result)
 end
 
+-- The text of the member `name` of the stored value `o`, or nil. Where there are many places to look at, `indexes`
+-- keeps the members of every object that was looked into.
+local function member_of(o, name, indexes)
+  if o:byte() ~= 123 then return nil end
+  if not indexes then
+    local _, first, last = locate(o, name, 2)
+    return first and o:sub(first, last)
+  end
+  if not indexes[o] then
+    indexes[o] = {}
+    walk(o, nil, indexes[o])
+  end
+  local found = indexes[o][name]
+  if not found then return nil end
+  found.text = found.text or o:sub(found[2], found[3])
+  return found.text
+end
+
 -- The value at the JSON Pointer `place` of `state`, with the names on the way; or nil and the reason.
-local function number_at(state, place)
+local function number_at(state, place, indexes)
   if place:byte() ~= 47 or place:find('~[^01]') or place:byte(-1) == 126 then
     return nil, 'not a JSON Pointer to a member'
   end
   local names, value = {}, state
   for escaped in place:gmatch('/([^/]*)') do
     local name = quote((escaped:gsub('~1', '/'):gsub('~0', '~'))):sub(2, -2)
-    local _, first, last
-    if value:byte() == 123 then _, first, last = locate(value, name, 2) end
-    if not first then return nil, 'there is nothing (a pointer reaches members of objects, not items of arrays)' end
-    names[#names + 1], value = name, value:sub(first, last)
+    value = member_of(value, name, indexes)
+    if not value then return nil, 'there is nothing (a pointer reaches members of objects, not items of arrays)' end
+    names[#names + 1] = name
   end
   if not value:find('^[%d-]') then return nil, 'there is no number', value end
   return value, names
@@ -62,14 +79,14 @@ end
 
 -- The merge patch that adds each of the numbers in `tree` at its pointer to the state. All or none.
 local function adjustment(state, tree)
-  local patch, violations = { keys = {}, values = {} }, {}
+  local patch, violations, indexes = { keys = {}, values = {} }, {}, #tree.keys > MOST_LOOKS and {} or nil
   for _, key in ipairs(tree.keys) do
     local delta, place = tree.values[key], plain(key)
     local reason, names, value, text
     if type(delta) == 'table' or not delta:find('^[%d-]') then
       reason = 'the number to add is not a number'
     else
-      value, names, text = number_at(state, place)
+      value, names, text = number_at(state, place, indexes)
       if value then text, reason = value, nil else reason = names end
       if value then value, reason = sum(value, delta) end
     end

@@ -27,6 +27,14 @@ end
 -- The twin's id: the hash tag of its keys.
 local function twin_id() return STATE:match('{(.-)}') or STATE end
 
+-- Ends the script where the caller may not run the command. Redis does not roll back what a script wrote before a
+-- command that is refused, so every right is looked at before the first write.
+local function check_right(command, ...)
+  if redis.acl_check_cmd and not redis.acl_check_cmd(command, ...) then
+    error({ err = 'NOPERM this user may not ' .. command .. ' ' .. ... .. ', which this needs; nothing was written' })
+  end
+end
+
 -- Runs `body`, and turns a refusal into an error reply. What Redis itself raised is passed on, except that
 -- a wrong type is named: it means that something else wrote one of the twin's keys.
 local function answer(body, expected_types)

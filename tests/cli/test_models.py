@@ -64,7 +64,7 @@ def test_without_a_model_there_is_no_schema_to_show(run: Run) -> None:
 def test_a_model_with_checks_in_python_is_given_by_name(run: Run) -> None:
     run("schema", "publish", f"{MODELS}:Checked")
     assert "--model MODULE:CLASS" in run("update", '{"level": 1}', code=1).stderr
-    assert "give it with --model" in run("validate", "-", stdin='{"level": 1.5}').stderr
+    assert "--model MODULE:CLASS" in run("validate", "-", stdin='{"level": 1.5}', code=1).stderr
     with_model = ["--model", f"{MODELS}:Checked"]
     assert value(run("update", '{"level": 1}', *with_model))["version"] == 1
     assert "not a whole number" in run("update", '{"level": 1.5}', *with_model, code=1).stderr

@@ -219,7 +219,7 @@ def test_when_the_answer_to_a_commit_is_lost_its_id_is_named(
 
 
 def test_arguments_that_are_no_text_are_refused(run: Run) -> None:
-    run("update", '{"a": 1}', "--commit-id", "\udcff", code=1)
+    run("update", '{"a": 1}', "--commit-id", "\udcff", code=2)
     run("update", '{"a": "\udcff"}', code=1)
     assert "'\\udcff'" in run("get", "--twin", "\udcff", code=2).stderr
 

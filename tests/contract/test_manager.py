@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,8 @@ def test_the_same_call_gives_the_same_object(server: Server, twin_id: str) -> No
             assert other is not twin
             other.set_state({"a": 1})
             assert twin.get_current_state() == {}
+    assert StateManager(twin_id, url=server.url) is twin  # others had asked for it too
+    twin.close()
     with StateManager(twin_id, url=server.url) as again:
         assert again is not twin
     with pytest.raises(UsageError, match="is closed"):
@@ -54,6 +59,11 @@ def test_a_nested_with_does_not_close_the_outer_one(server: Server, twin_id: str
         with StateManager(twin_id, url=server.url) as inner:
             assert inner is outer
         assert outer.set_state({"a": 1}).version == 1
+    kept = StateManager(twin_id, url=server.url)
+    with StateManager(twin_id, url=server.url) as borrowed:
+        assert borrowed is kept
+    assert kept.get_current_state()["a"] == 1
+    kept.close()
 
 
 def test_threads_share_one_manager(server: Server, twin_id: str) -> None:
@@ -76,6 +86,27 @@ def test_threads_share_one_manager(server: Server, twin_id: str) -> None:
     assert len({id(one) for one in made}) == 1
     assert made[0].get_current_state()["n"] == made[0].snapshot().version == 200
     made[0].close()
+
+
+def test_a_server_that_does_not_answer_holds_up_no_other_twin(server: Server, twin_id: str, tmp_path: Path) -> None:
+    """To open one twin is not to wait for another."""
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "s"))
+        silent.listen()
+
+        def wait_in_vain() -> None:
+            with pytest.raises(StoreUnavailable):
+                StateManager("silent", url=f"unix://{tmp_path}/s", timeout=30, retries=0)
+
+        waiting = threading.Thread(target=wait_in_vain)
+        waiting.start()
+        link, _ = silent.accept()
+        with StateManager(twin_id, url=server.url) as twin:
+            assert twin.set_state({"a": 1}).version == 1
+        assert waiting.is_alive()
+        link.close()
+        silent.close()
+        waiting.join()
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -138,6 +169,13 @@ def test_settings_come_from_arguments_then_the_environment(
         ({"url": "http://host"}, "http://host"),
         ({"url": "redis://host:port/0"}, "redis://host:port/0"),
         ({"timeout": 0}, "timeout=0"),
+        ({"timeout": float("inf")}, "timeout=inf"),
+        ({"url": 5}, "url=5"),
+        ({"results": 5}, "results=5"),
+        ({"client": "x"}, "client='x'"),
+        ({"url": "redis://host", "client": "x"}, "url and client"),
+        ({"actor": "é" * 65}, "128 bytes"),
+        ({"history_length": 10**18}, "history_length=1000000000000000000"),
     ],
 )
 def test_wrong_settings_are_named(arguments: dict[str, Any], named: str) -> None:
@@ -169,9 +207,88 @@ def test_urls_without_their_password() -> None:
     assert without_password("redis://host/0?password=pw&timeout=1") == "redis://host/0?timeout=1"
     assert without_password("unix:///path/to/socket?db=1") == "unix:///path/to/socket?db=1"
     assert identity("redis://:a@host/0") == identity("redis://:b@host/0") != identity("redis://host/1")
-    assert identity(None) == "embedded://"
+    assert without_password("unix://user:pw@/socket") == "unix://user@/socket"
+    for careless in (
+        "redis://:s/ecret@host",
+        "redis://:s#ecret@host",
+        "redis://u:s?ecret@host",
+        "redis://:s[ecret@host",
+    ):
+        assert "ecret" not in without_password(careless)
     with pytest.raises(UsageError, match="full path"):
         identity("embedded://relative/folder")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("redis://host", "redis://HOST:6379/0"),
+        ("redis://host/2", "redis://:secret@host?db=2"),
+        ("redis://", "redis://localhost:6379/"),
+        ("unix:///run/redis", "unix:///run/redis?db=0"),
+        ("embedded:///tmp/../tmp/x", "embedded:///tmp/x"),
+    ],
+)
+def test_one_server_however_its_url_is_spelled(one: str, other: str) -> None:
+    """So that there is one manager per twin."""
+    assert identity(one) == identity(other)
+
+
+def test_the_embedded_server_of_the_user_has_three_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No URL, one without a folder, and the folder itself."""
+    monkeypatch.setattr("circman_redis._embedded_folder.default_folder", lambda: tmp_path)
+    assert identity(None) == identity("embedded://") == identity(f"embedded://{tmp_path}")
+
+
+@pytest.mark.parametrize("url", ["redis://:se/cret@host", "redis://:se[cret@host", "redis://host?nonsense=1"])
+def test_a_url_that_cannot_be_read_shows_no_password(url: str) -> None:
+    """Neither in the message nor in what caused it."""
+    with pytest.raises(UsageError, match="host") as caught:
+        StateManager("x", url=url)
+    assert "cret" not in str(caught.value) + repr(caught.value.__cause__)
+    assert "cret" not in repr(manager_module.Settings.from_arguments(redis_url=url))
+
+
+def test_the_arguments_in_force_may_be_said_again(server: Server, twin_id: str, tmp_path: Path) -> None:
+    """In any form: those of the first call, and those that the twin has."""
+    arguments: dict[str, Any] = {"url": server.url, "timeout": 10, "results": str(tmp_path), "history_length": 10}
+    with StateManager(twin_id, **arguments) as twin:
+        assert StateManager(twin_id, **arguments) is twin
+        defaults = {"validation": "standard", "auto_timestamp": True, "max_bytes": 1_048_576, "actor": twin._twin.actor}
+        assert StateManager(twin_id, url=server.url, **defaults) is twin
+        with StateManager(twin_id, client=server.client()) as elsewhere:
+            elsewhere.history_length = 20
+        assert StateManager(twin_id, **arguments).history_length == 10
+
+
+def test_a_manager_is_not_copied(twin: StateManager) -> None:
+    """It would be another one on the same connections, or another twin altogether."""
+    for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="cannot be copied or pickled"):
+            attempt(twin)
+
+
+def test_a_refused_user_is_said_at_once(own_server: Server, twin_id: str) -> None:
+    """It is no lost connection, and does not get better by trying again."""
+    with own_server.client() as client:
+        client.config_set("requirepass", "another")
+    with pytest.raises(StoreError, match="the user and the password") as caught:
+        StateManager(twin_id, url=own_server.url, retries=50)
+    assert not isinstance(caught.value, StoreUnavailable)
+
+
+def test_retries_do_not_multiply(own_server: Server, twin_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command's are not made for each of its connection's."""
+    pauses: list[float] = []
+    monkeypatch.setattr("redis.retry.sleep", pauses.append)
+    with StateManager(twin_id, url=own_server.url, retries=3) as twin:
+        twin.set_state({"a": 1})
+        own_server.kill()
+        for call in (twin.get_current_state, lambda: twin.set_state({"a": 2})):
+            pauses.clear()
+            with pytest.raises(StoreUnavailable):
+                call()
+            assert len(pauses) <= 3
 
 
 def test_a_client_that_decodes_is_refused(server: Server, twin_id: str) -> None:

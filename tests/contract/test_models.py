@@ -8,7 +8,17 @@ from typing import Annotated, Any, Literal, Self
 import pytest
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from circman_redis import ModelMismatch, StateManager, StateValidationError, TwinState, UsageError
+from circman_redis import (
+    InvalidJSON,
+    JSONText,
+    ModelMismatch,
+    StateConflict,
+    StateManager,
+    StateTooLarge,
+    StateValidationError,
+    TwinState,
+    UsageError,
+)
 from tests.servers import Server
 
 
@@ -34,6 +44,12 @@ class Window(BaseModel):
         if self.low > self.high:
             raise ValueError("low is above high")
         return self
+
+
+class Timed(BaseModel):
+    """A model with a timestamp of another kind."""
+
+    timestamp: float = 0
 
 
 def other_process(server: Server, twin_id: str, **arguments: Any) -> StateManager:
@@ -142,6 +158,18 @@ def test_publish_model_wants_a_state_that_fits(server: Server, twin_id: str) -> 
             twin.publish_model(Tank, validation="lax")
 
 
+def test_publish_model_has_python_check_the_state_too(server: Server, twin_id: str) -> None:
+    """Where the rules alone find nothing wrong."""
+    with StateManager(twin_id, url=server.url) as twin:
+        twin.set_state({"low": 5, "high": 1})
+        with pytest.raises(StateValidationError, match="low is above high"):
+            twin.publish_model(Window)
+        assert twin.config.model == "TwinState"
+        twin.publish_model(Window, validation="none")
+        twin.publish_model(Window, validation="standard", force=True)
+        assert twin.config.checks == "python"
+
+
 def test_checks_that_only_python_can_make_hold_too(server: Server, twin_id: str) -> None:
     """Patterns, validators of fields and of models: on the merged state, and only if nobody was faster."""
     with StateManager(twin_id, url=server.url, model=Window) as twin:
@@ -207,3 +235,88 @@ def test_validate_state_says_what_a_set_would(twin: StateManager) -> None:
     assert "/materials/glass/quality" in message
     assert "NaN" in twin.validate_state({"a": float("nan")})[1]
     assert twin.validate_state({"a": 1}) == (True, "State is valid")
+
+
+def test_who_asked_for_another_model_stays_refused(server: Server, twin_id: str) -> None:
+    """Whatever it looked at or set in between: it cannot pass for one that made the new model's checks."""
+    with other_process(server, twin_id, model=Tank) as insister, other_process(server, twin_id) as other:
+        other.set_state({"level": 1})
+        other.publish_model(Window)
+        assert insister.validate_state({"low": 5, "high": 1})[0] is False
+        insister.history_length = 5
+        for write in (insister.set_state, insister.update_state):
+            with pytest.raises(ModelMismatch, match=r"Window.*Tank|Tank.*Window|another"):
+                write({"low": 5, "high": 1})
+        assert other.snapshot().version == 1
+
+
+def test_checks_in_python_bind_whoever_opened_the_twin_at_level_none(server: Server, twin_id: str) -> None:
+    """At none everybody may write; once the level is raised, nobody goes on as before."""
+    with (
+        other_process(server, twin_id, model=Window, validation="none") as first,
+        other_process(server, twin_id, model=Window) as second,
+        other_process(server, twin_id) as without_the_class,
+    ):
+        first.set_state({"low": 0, "high": 1})
+        without_the_class.update_state({"low": 0.5})
+        without_the_class.publish_model(Window, validation="standard")
+        with other_process(server, twin_id, model=Window) as writer:
+            writer.update_state({"low": 0})
+        for write in (first.set_state, first.update_state, second.set_state, second.update_state):
+            with pytest.raises((ModelMismatch, StateValidationError)):
+                write({"low": 9, "high": 1})
+        second.update_state({"low": 0.25})
+        assert second.get_current_state()["low"] == 0.25
+
+
+def test_an_expected_version_that_is_still_to_come_is_refused_at_once(server: Server, twin_id: str) -> None:
+    """What was checked, or changed, on one version is not committed on a later one."""
+    with StateManager(twin_id, url=server.url, model=Window) as twin:
+        twin.set_state({"low": 0, "high": 10})
+        called: list[Any] = []
+        for write in (
+            lambda: twin.update_state({"low": 5}, expected_version=2),
+            lambda: twin.modify(called.append, expected_version=2),
+        ):
+            with pytest.raises(StateConflict) as caught:
+                write()
+            assert (caught.value.expected, caught.value.actual) == (2, 1)
+        assert not called
+
+
+@pytest.mark.parametrize("level", ["none", "standard", "strict"])
+@pytest.mark.parametrize("auto_timestamp", [True, False])
+@pytest.mark.parametrize("model", [None, Tank, Window, Timed])
+def test_validate_state_and_set_state_agree(
+    server: Server, twin_id: str, level: str, auto_timestamp: bool, model: type[BaseModel] | None
+) -> None:
+    """On what is valid, for every kind of model."""
+    members: list[dict[str, Any]] = [
+        *({"timestamp": one} for one in (None, 5, 1.5, "yesterday", "2025-01-01T00:00:00Z", "2025-02-30T00:00:00Z")),
+        *({"level": one} for one in (None, 5, "5", 11, True)),
+        {"low": 2, "high": 1, "level": 1},
+        {"serial": None, "mode": "fill", "level": 0},
+        {"a": "[" * 200_000, "level": 1},
+        {"a": {"b": float("inf")}},
+        {},
+    ]
+    arguments: dict[str, Any] = {"model": model, "validation": level, "auto_timestamp": auto_timestamp}
+    with StateManager(twin_id, url=server.url, **arguments) as twin:
+        for state in members:
+            said, why = twin.validate_state(state)
+            try:
+                twin.set_state(state)
+            except (StateValidationError, InvalidJSON, StateTooLarge):
+                assert not said, state
+            else:
+                assert said, (state, why)
+
+
+def test_validate_state_answers_and_does_not_raise(server: Server, twin_id: str) -> None:
+    """Also for text, models, and where the class would be needed."""
+    with StateManager(twin_id, url=server.url, model=Window) as twin, other_process(server, twin_id) as other:
+        assert twin.validate_state(JSONText("[1]")) == (False, "State must be a dictionary")
+        assert "line 1" in twin.validate_state(JSONText('{"a":'))[1]
+        assert "NaN" in twin.validate_state(Window.model_construct(low=float("nan")))[1]
+        assert twin.validate_state(Window()) == (True, "State is valid")
+        assert "model=<that class>" in other.validate_state({"low": 0})[1]

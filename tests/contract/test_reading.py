@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
+import numpy
 import pytest
 
 from circman_redis import MISSING, Change, CorruptTwin, StateManager, UsageError
@@ -199,3 +200,39 @@ def test_a_state_that_something_else_wrote_is_named(twin: StateManager, junk: by
     for call in (twin.get_current_state, lambda: twin.update_state({"b": 1})):
         with pytest.raises(CorruptTwin, match=r"state"):
             call()
+
+
+@pytest.mark.parametrize("wrong", ["1", 1.5, True, []])
+def test_numbers_are_whole_numbers(twin: StateManager, wrong: Any) -> None:
+    """Anything else is named."""
+    twin.set_state({"a": 1})
+    for call in (
+        twin.get_history,
+        twin.get_commits,
+        lambda before: twin.get_commits(before=before),
+        twin.get_state_at_version,
+        twin.diff,
+    ):
+        with pytest.raises(UsageError, match="use a whole number"):
+            call(wrong)
+
+
+def test_numbers_may_be_numpys_and_beyond_any_list(twin: StateManager) -> None:
+    """As anywhere in Python."""
+    for n in range(3):
+        twin.set_state({"n": n})
+    one = numpy.int64(1)
+    assert len(twin.get_history(one)) == len(twin.get_commits(one)) == 1
+    assert twin.get_state_at_version(one) == twin.state_history[numpy.int64(0)]
+    assert len(twin.get_history(10**30)) == 2
+    assert len(twin.get_commits(10**30, before=10**30)) == 3
+    for index in (10**30, -(10**30)):
+        with pytest.raises(IndexError):
+            twin.state_history[index]
+
+
+@pytest.mark.parametrize("wrong", [None, 5, date(2025, 1, 1), b"2025-01-01T00:00:00Z"])
+def test_a_time_is_a_datetime_or_text(twin: StateManager, wrong: Any) -> None:
+    """And the message says so."""
+    with pytest.raises(UsageError, match="a datetime or ISO 8601 text"):
+        twin.get_state_at_time(wrong)

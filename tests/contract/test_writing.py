@@ -278,6 +278,40 @@ def test_a_pydantic_model_is_a_state(twin: StateManager) -> None:
     assert twin.get_current_state()["materials"] == SAMPLE["materials"]
 
 
+def test_a_limit_that_somebody_raised_holds_for_everybody(twin: StateManager, server: Any) -> None:
+    """Also for a manager that learned another one."""
+    twin.set_state({"a": 1})
+    with StateManager(twin.twin, client=server.client(), max_bytes=3_000_000):
+        assert twin.update_state({"a": "x" * 2_000_000}).version == 2
+
+
+def test_a_null_that_modify_writes_is_stamped_anew(twin: StateManager) -> None:
+    """Like any other change that leaves the timestamp alone."""
+    first = twin.set_state({"a": 1})
+    assert twin.modify(lambda state: {**state, "a": None}).timestamp != first.timestamp
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "x", {"a": 1}, b"x"])
+def test_updates_are_a_list(twin: StateManager, wrong: Any) -> None:
+    """One patch alone is no list of them."""
+    with pytest.raises(UsageError, match="a list of merge patches"):
+        twin.update_many(wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "x", [("/a", 1)], {5: 1}])
+def test_deltas_are_a_dict_of_pointers(twin: StateManager, wrong: Any) -> None:
+    """Named before anything is sent."""
+    with pytest.raises(UsageError, match="JSON Pointer"):
+        twin.adjust(wrong)
+
+
+@pytest.mark.parametrize(("change", "attempts"), [(None, 1), ("x", 1), (dict, 0), (dict, "3"), (dict, True)])
+def test_modify_wants_a_function_and_a_number(twin: StateManager, change: Any, attempts: Any) -> None:
+    """Named before anything is sent."""
+    with pytest.raises(UsageError, match=r"change=|attempts="):
+        twin.modify(change, attempts=attempts)
+
+
 def test_what_the_caller_does_to_its_dicts_changes_nothing(twin: StateManager) -> None:
     """Neither what was given nor what was returned is shared."""
     given = {"a": {"b": 1}}

@@ -10,13 +10,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
-from circman_redis import StateManager, StoreUnavailable, patch
+from circman_redis import RetryExpired, StateManager, StoreUnavailable, patch
 from tests.servers import Server, wait_until
 
 WRITER = """
@@ -171,3 +173,45 @@ def test_a_reply_that_is_lost_does_not_commit_twice(own_server: Server, twin_id:
         assert [commit.version for commit in results] == [2, 3, 4]
         assert any(commit.duplicate for commit in results)
         assert twin.get_current_state()["n"] == 3
+
+
+def lose_one_reply(twin: StateManager, meanwhile: Callable[[], object]) -> None:
+    """The next commit is made, its reply is lost, and ``meanwhile`` happens before anything else does."""
+    driver = twin._driver
+    real = driver._send
+
+    def send(call: Any) -> Any:
+        reply = real(call)
+        if call.commit_id:
+            driver._send = real  # type: ignore[method-assign]
+            meanwhile()
+            raise redis.ConnectionError("the reply was lost")
+        return reply
+
+    driver._send = send  # type: ignore[method-assign]
+
+
+def test_a_commit_whose_reply_was_lost_applies_once(server: Server, twin_id: str) -> None:
+    """It is sent again, and recognised."""
+    with StateManager(twin_id, url=server.url) as twin:
+        twin.set_state({"n": 0})
+        lose_one_reply(twin, lambda: None)
+        assert twin.adjust({"/n": 1}).duplicate
+        assert twin.get_current_state()["n"] == 1
+
+
+@pytest.mark.parametrize("retries", [8, 0])
+def test_a_commit_that_was_forgotten_meanwhile_is_not_applied_again(server: Server, twin_id: str, retries: int) -> None:
+    """Sent again by itself or by the caller: after so many commits of others nobody can tell, and that is said."""
+    with (
+        StateManager(twin_id, url=server.url, retries=retries) as twin,
+        StateManager(twin_id, client=server.client()) as other,
+    ):
+        twin.set_state({"n": 0})
+        lose_one_reply(twin, lambda: [other.update_state({}) for _ in range(2 * 2048 + 1)])
+        if not retries:
+            with pytest.raises(StoreUnavailable):
+                twin.adjust({"/n": 1}, commit_id="mine")
+        with pytest.raises(RetryExpired, match="mine"):
+            twin.adjust({"/n": 1}, commit_id="mine")
+        assert twin.get_current_state()["n"] == 1

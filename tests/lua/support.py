@@ -81,12 +81,14 @@ class RawTwin:
     Args:
         client: without decode_responses.
         stamped: whether the server stamps commits; most tests compare whole states and want it off.
+        keys: the twin's; one that nobody else has, unless given.
+        constants: limits of commit.lua by name, to reach them with less.
     """
 
     client: redis.Redis
     stamped: bool = False
     keys: TwinKeys = field(default_factory=lambda: TwinKeys(f"raw-{next(_numbers)}"))
-    window: int | None = None
+    constants: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.stamped:
@@ -102,11 +104,11 @@ class RawTwin:
         return found.decode()
 
     def text(self, name: str) -> str:
-        """The script, with the window of commit ids shrunk if the test asked for that."""
+        """The script, with other limits where the test asked for them."""
         text = scripts.load(name).text
-        if name == "commit" and self.window is not None:
-            text, places = re.subn(r"(local ID_WINDOW) = 2048\b", rf"\1 = {self.window}", text)
-            assert places == 1
+        for constant, value in self.constants.items() if name == "commit" else ():
+            text, places = re.subn(rf"^(local {constant}) = \d+\b", rf"\1 = {value}", text, flags=re.MULTILINE)
+            assert places == 1, constant
         return text
 
     def call(self, name: str, *args: Any, read_only: bool = False) -> Any:

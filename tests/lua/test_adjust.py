@@ -107,8 +107,13 @@ def test_a_sum_that_is_not_finite_is_refused(raw: RawTwin) -> None:
     assert refusal.details["violations"][0]["rule"] == {"adjust": "the sum is not finite"}
 
 
-def test_a_pointer_reaches_members_at_every_depth(raw: RawTwin) -> None:
+MOST_LOOKS = {"one by one": 32, "through an index": 0}
+
+
+@pytest.mark.parametrize("looks", MOST_LOOKS)
+def test_a_pointer_reaches_members_at_every_depth(raw: RawTwin, looks: str) -> None:
     """Names with slashes, tildes, quotes, brackets, and the empty name, as RFC 6901 writes them."""
+    raw.constants["MOST_LOOKS"] = MOST_LOOKS[looks]
     names = ["a", "", "/", "~", "~1", "~0/", '"', "\\", "{", "]", "é", ",", ":", "*", "-", "0", "k\n"]
     raw.set(json.dumps({name: {name: 1, "z": [1.0]} for name in names}, ensure_ascii=False))
     rest = raw.state
@@ -145,8 +150,10 @@ NOWHERE = {
 
 
 @pytest.mark.parametrize("case", NOWHERE)
-def test_a_pointer_that_leads_nowhere_is_refused(raw: RawTwin, case: str) -> None:
+@pytest.mark.parametrize("looks", MOST_LOOKS)
+def test_a_pointer_that_leads_nowhere_is_refused(raw: RawTwin, case: str, looks: str) -> None:
     """Also one that is no JSON Pointer; the pointer is named as it was given."""
+    raw.constants["MOST_LOOKS"] = MOST_LOOKS[looks]
     raw.set('{"n":1,"s":"x","l":[1],"o":{"n":1},"a~2":1,"a~":1,"":1}')
     with raw.refused("INVALID") as refusal:
         raw.commit(json.dumps({NOWHERE[case]: 1}), op="adjust")
@@ -172,6 +179,14 @@ def test_only_numbers_can_be_added(raw: RawTwin, delta: str) -> None:
     with raw.refused("INVALID") as refusal:
         raw.adjust(x=delta)
     assert refusal.violations == [("/x", "adjust")]
+
+
+def test_very_many_places_at_once(raw: RawTwin) -> None:
+    """Thousands of counters, with deeper members of the same names before them: no walk for each."""
+    names = [f"m{n}" for n in range(5000)]
+    raw.set(json.dumps({name: {names[n - 1]: n} for n, name in enumerate(names)}))
+    raw.commit(json.dumps({f"/{name}/{names[n - 1]}": 1 for n, name in reversed(list(enumerate(names)))}), op="adjust")
+    assert json.loads(raw.state) == {name: {names[n - 1]: n + 1} for n, name in enumerate(names)}
 
 
 def test_all_or_none(raw: RawTwin) -> None:

@@ -14,7 +14,7 @@ OTHER = "not-ours"
 @pytest.fixture
 def three(raw: RawTwin) -> RawTwin:
     """Versions 1 to 3 with rules, a schema and two generations of ids."""
-    raw.window = 2
+    raw.constants["ID_WINDOW"] = 2
     raw.configure(model={"model": "M", "model_hash": "h", "checks": "server", "validation": "standard"})
     for n in range(1, 4):
         raw.set(f'{{"n":{n},"timestamp":"2026-01-01T00:00:0{n}Z"}}', commit_id=str(n))

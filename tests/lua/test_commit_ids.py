@@ -86,7 +86,7 @@ def test_clearing_the_history_keeps_the_ids(raw: RawTwin) -> None:
 
 def test_an_id_is_remembered_for_one_to_two_windows(raw: RawTwin) -> None:
     """With a window of 4 calls: each of the last 4 is known at every moment, and never more than 8."""
-    raw.window = 4
+    raw.constants["ID_WINDOW"] = 4
     replies = [raw.merge("{}", commit_id="0")]
     for n in range(1, 30):
         replies.append(raw.merge("{}", commit_id=str(n)))
@@ -98,7 +98,7 @@ def test_an_id_is_remembered_for_one_to_two_windows(raw: RawTwin) -> None:
 
 def test_duplicates_do_not_move_the_window(raw: RawTwin) -> None:
     """Only calls that commit count."""
-    raw.window = 4
+    raw.constants["ID_WINDOW"] = 4
     first = raw.merge("{}", commit_id="x")
     for _ in range(20):
         assert raw.merge("{}", commit_id="x") == first._replace(duplicate=1)
@@ -106,7 +106,7 @@ def test_duplicates_do_not_move_the_window(raw: RawTwin) -> None:
 
 def test_calls_without_ids_do_not_wipe_what_is_remembered(raw: RawTwin) -> None:
     """A window without ids drops nothing but the window itself: the ids before it are kept until new ones come."""
-    raw.window = 4
+    raw.constants["ID_WINDOW"] = 4
     first = raw.merge("{}", commit_id="x")
     for _ in range(40):
         raw.merge("{}")
@@ -130,7 +130,7 @@ def test_the_window_is_2048_calls(raw: RawTwin) -> None:
 
 def test_before_anything_was_forgotten_any_age_is_fine(raw: RawTwin) -> None:
     """A retry of a call that was never applied is applied, however old, while every id is still remembered."""
-    raw.window = 4
+    raw.constants["ID_WINDOW"] = 4
     for n in range(7):  # one rotation: all ids are still there
         raw.merge("{}", commit_id=str(n))
     assert raw.merge("{}", commit_id="late", age=10**10).duplicate == 0
@@ -138,7 +138,7 @@ def test_before_anything_was_forgotten_any_age_is_fine(raw: RawTwin) -> None:
 
 def test_a_retry_from_before_the_window_is_refused(raw: RawTwin) -> None:
     """It cannot be told whether it was applied: the error says since when that could be told."""
-    raw.window = 4
+    raw.constants["ID_WINDOW"] = 4
     replies = [raw.merge("{}", commit_id=str(n)) for n in range(9)]  # rotates at the 4th and the 8th call
     with raw.refused("EXPIRED") as refusal:
         raw.merge("{}", commit_id="0", age=10_000)
@@ -160,7 +160,7 @@ def test_the_age_is_what_decides(raw: RawTwin) -> None:
 
 def test_a_clock_that_went_back_does_not_let_old_retries_in(raw: RawTwin) -> None:
     """The twin's time stands still then: every retry is too old to tell."""
-    raw.window = 2
+    raw.constants["ID_WINDOW"] = 2
     far = 4_000_000_000 * SECOND
     raw.merge("{}", commit_id="a")
     raw.meta(committed=far)

@@ -70,11 +70,13 @@ def test_force_publishes_whatever_the_state_holds(raw: RawTwin) -> None:
         raw.merge('{"a":"worse"}')
 
 
-def test_adopt_checks_the_state_too(raw: RawTwin) -> None:
-    """A first model has to fit the state that is there."""
-    raw.set('{"a":"x"}')
+def test_adopt_takes_the_state_as_it_is(raw: RawTwin) -> None:
+    """A first model takes nobody's place: what it binds is what is committed from then on."""
+    raw.set('{"a":"x","b":1}')
+    assert raw.configure("adopt", model=MODEL, rules=RULES) == 1
+    raw.merge('{"b":2}')
     with raw.refused("INVALID") as refusal:
-        raw.configure("adopt", model=MODEL, rules=RULES)
+        raw.merge('{"a":"y"}')
     assert refusal.violations == [("/a", "type")]
 
 

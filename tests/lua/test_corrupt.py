@@ -29,7 +29,7 @@ TYPES = {
 
 def full(raw: RawTwin) -> RawTwin:
     """A twin all of whose keys are there, with the first commit's id in the older generation."""
-    raw.window = 3
+    raw.constants["ID_WINDOW"] = 3
     raw.bind({"": {"type": "object"}, "/a": {"type": "integer"}})
     for n in range(5):
         raw.set(f'{{"a":{n}}}', commit_id=f"id{n}")
@@ -171,7 +171,8 @@ def test_a_state_that_no_commit_wrote(raw: RawTwin, case: str) -> None:
 
 # States of the same length as the one that was committed, which are not in the stored form around what is touched.
 SAME_LENGTH = {
-    "space before a colon": ('{"a":1,"bb":2}', '{"a":1,"b" :2}', '{"a":null}', True),
+    "space before the colon": ('{"a":11,"b":2}', '{"a" :1,"b":2}', '{"a":5}', False),
+    "space before another colon": ('{"a":1,"bb":2}', '{"a":1,"b" :2}', '{"a":null}', True),
     "space after a colon": ('{"a":11,"b":2}', '{"a": 1,"b":2}', '{"a":5}', False),
     "space before a name": ('{"a":11,"b":2}', '{"a":1, "b":2}', '{"b":null}', False),
     "space before an object": ('{"a":{"b":11}}', '{"a": {"b":1}}', '{"a":5}', False),
@@ -187,6 +188,7 @@ SAME_LENGTH = {
     "an open string": ('{"a":"xx"}', '{"a":"xxx}', '{"a":5}', False),
     "no value": ('{"a":1,"b":2}', '{"a":,"b":22}', '{"a":5}', False),
     "junk for a value": ('{"a":1,"b":2}', '{"a":?,"b":2}', '{"a":5}', False),
+    "junk for a colon": ('{"x":{"b":1},"c":2,"b":3}', '{"x":{"b":1},"c"=2,"b":3}', '{"b":5}', False),
     "a missing comma": ('{"a":"x","b":22}', '{"a":"x""b":222}', '{"b":5}', False),
 }
 

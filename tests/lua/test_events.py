@@ -1,4 +1,4 @@
-"""What a commit publishes, in the shape of contract.md."""
+"""What a commit publishes, in the shape of docs/wire.md."""
 
 from __future__ import annotations
 

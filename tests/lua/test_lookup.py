@@ -21,7 +21,7 @@ def five(raw: RawTwin) -> RawTwin:
 
 
 def test_every_version_is_found_with_its_facts(five: RawTwin) -> None:
-    """Past ones in the history, the last one in the head; each is an entry of the contract's shape."""
+    """Past ones in the history, the last one in the head; each is an entry of the documented shape."""
     for n in range(1, 6):
         found = five.lookup("version", n)
         assert found is not None

@@ -187,6 +187,32 @@ def test_a_replaced_member_keeps_its_place_and_new_ones_go_to_the_end(raw: RawTw
     assert raw.state == '{"c":[0],"a":2,"b":{"k":1},"y":1,"x":2}'
 
 
+ORDERS = {
+    "the same": lambda names: names,
+    "from behind": lambda names: names[::-1],
+    "mixed": lambda names: names[1::2] + names[::2],
+    "others first": lambda names: [f"new{name}" for name in names] + names,
+    "others after one": lambda names: [names[7], *(f"new{name}" for name in names), *names[:7]],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("decoys", [False, True])
+def test_a_patch_of_very_many_members(raw: RawTwin, order: str, decoys: bool) -> None:
+    """In whatever order, with deeper members of the same names or without: it does not hold the server up.
+
+    Where each member took a walk of its own, these would take minutes, and the client gives up before.
+    """
+    names = [f"m{n}" for n in range(5000)]
+    state = {name: ({names[n - 1]: n} if decoys else n) for n, name in enumerate(names)}
+    patch = dict.fromkeys(ORDERS[order](names), -1)
+    raw.set(json.dumps(state))
+    raw.merge(json.dumps(patch))
+    assert list(json.loads(raw.state).items()) == list((state | patch).items())
+    raw.merge(json.dumps(dict.fromkeys(patch)))
+    assert json.loads(raw.state) == {name: value for name, value in state.items() if name not in patch}
+
+
 def test_an_empty_patch_is_a_commit_that_changes_nothing(raw: RawTwin) -> None:
     """An empty merge makes a version with the same bytes."""
     raw.set('{"a":{"b":[1.0]}}')

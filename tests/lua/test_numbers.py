@@ -1,9 +1,11 @@
-"""contract.md, Values: what numbers are accepted, and that their digits stay."""
+"""docs/wire.md, Values: what numbers are accepted, and that their digits stay."""
 
 from __future__ import annotations
 
 import pytest
 
+from circman_redis.codec import check_text
+from circman_redis.errors import InvalidJSON
 from tests.lua.support import RawTwin, number
 
 KEPT = [
@@ -101,6 +103,47 @@ NO_NUMBERS = """
     00 01 -01 1. .5 -.5 - + +1 1e 1e+ 1.e5 1.5e 1.5e+ 0x10 0x1p3 1.2.3 1-2 --1 1e5.5 1e1e1 0b1 1f 1d 1L 0.
     -0. 00.5 -00 01.5 1e-+5 1.5.e3 e5 .e5 0e 1E 1.0E+-2 1a 1nan infinity -nan 1e0x5
 """
+
+
+N = 300_000
+VERY_LONG = {
+    "digits": "1" * N,
+    "digits before a space": "1" * N + " ",
+    "zeros": "0" * N,
+    "digits and a letter": "1" * N + "x",
+    "a fraction": "1." + "1" * N,
+    "a fraction before a space": "0." + "1" * N + " ",
+    "a fraction and a letter": "1." + "1" * N + "x",
+    "an exponent": "1e" + "9" * N,
+    "an exponent of zeros": "1e" + "0" * N,
+    "signs": "-" * N,
+    "points": "1." * (N // 2),
+    "exponents": "1e5" * (N // 3),
+    "letters": "a" * N,
+    "spaces": " " * N + "1",
+    "spaces between": "1" + " " * N + "1",
+    "brackets": "[" * N,
+    "quotes": '"' * N,
+    "backslashes": '"' + "\\" * N + '"',
+    "an open string": '"' + "a" * N,
+    "commas": "1" + "," * N,
+}
+
+
+@pytest.mark.parametrize("case", VERY_LONG)
+def test_very_long_text_does_not_hold_the_server_up(raw: RawTwin, case: str) -> None:
+    """Accepted where Python accepts it, in one go over the text.
+
+    Where a pattern tried all ways to split the digits, this would take hours, and the client gives up before.
+    """
+    text = number(VERY_LONG[case])
+    try:
+        check_text(text)
+    except InvalidJSON:
+        with raw.refused("BAD_JSON"):
+            raw.set(text)
+    else:
+        raw.set(text)
 
 
 @pytest.mark.parametrize("text", NO_NUMBERS.split())

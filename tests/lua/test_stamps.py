@@ -160,6 +160,8 @@ TIMES = {
     "2026-11-22T07:30:00.000001-05:30": "2026-11-22T13:00:00.000001Z",
     "2026-11-22T13:00:00.9999999999Z": "2026-11-22T13:00:00.999999Z",
     "2024-02-29T23:59:59-00:00": "2024-02-29T23:59:59Z",
+    "2000-02-29T00:00:00Z": "2000-02-29T00:00:00Z",
+    "2000-03-01T00:00:00Z": "2000-03-01T00:00:00Z",
     "1969-12-31T23:59:59.999999Z": "1969-12-31T23:59:59.999999Z",
     "1900-03-01T00:00:00Z": "1900-03-01T00:00:00Z",
 }
@@ -170,3 +172,43 @@ def test_how_times_are_read(stamped: RawTwin, text: str) -> None:
     """With an offset, without one (UTC), finer than a microsecond (cut off), before 1970."""
     stamped.set(json.dumps({"timestamp": text}))
     assert int(stamped.meta_of("stamp")) == microseconds(parse_timestamp(TIMES[text]))
+
+
+NO_TIMES = [
+    "1900-02-29",
+    "2023-02-29",
+    "2100-02-29",
+    "2026-04-31",
+    "2026-13-01",
+    "2026-00-10",
+    "2026-01-32",
+    "0000-01-01",
+]
+
+
+@pytest.mark.parametrize("day", NO_TIMES)
+def test_days_that_no_calendar_has(stamped: RawTwin, day: str) -> None:
+    """Are no time: the commit's own stands in."""
+    stamped.set(json.dumps({"timestamp": f"{day}T00:00:00Z"}))
+    assert stamped.meta_of("stamp") == stamped.meta_of("committed")
+
+
+OUT_OF_RANGE = ["9999-12-31T23:00:00-01:00", "0001-01-01T00:59:59+01:00", "9999-12-31T23:59:59.999999-00:01"]
+LOWER_CASE = ["2026-01-01t00:00:00Z", "2026-01-01T00:00:00z"]
+ENDS = {"9999-12-31T23:59:59Z": 253402300799000000, "0001-01-01T01:00:00+01:00": -62135596800000000}
+
+
+@pytest.mark.parametrize("text", OUT_OF_RANGE + LOWER_CASE)
+def test_what_python_does_not_read_as_a_time(stamped: RawTwin, text: str) -> None:
+    """In UTC too a time lies within the years 1 to 9999; T and Z are upper case."""
+    with pytest.raises(ValueError, match="Invalid timestamp"):
+        parse_timestamp(text)
+    stamped.set(json.dumps({"timestamp": text}))
+    assert stamped.meta_of("stamp") == stamped.meta_of("committed")
+
+
+@pytest.mark.parametrize("text", ENDS)
+def test_the_first_and_the_last_second(stamped: RawTwin, text: str) -> None:
+    """Are times."""
+    stamped.set(json.dumps({"timestamp": text}))
+    assert int(stamped.meta_of("stamp")) == ENDS[text]

@@ -118,7 +118,7 @@ def test_every_key_is_one_of_keys(name: str) -> None:
 
 
 def test_lines_are_short_and_files_small() -> None:
-    """As in the rest of the house."""
+    """As in the Python."""
     for path in scripts.folder().rglob("*.lua"):
         lines = path.read_text(encoding="utf-8").splitlines()
         assert len(lines) <= 400, path

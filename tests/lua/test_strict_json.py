@@ -1,4 +1,4 @@
-"""contract.md, Values: the JSON that the scripts accept, and all that they refuse, each form by name."""
+"""docs/wire.md, Values: the JSON that the scripts accept, and all that they refuse, each form by name."""
 
 from __future__ import annotations
 
@@ -110,6 +110,7 @@ LONE = {
     "high twice": r"\ud83d\ud83d",
     "high twice, then low": r"\ud83d\ud83d\ude00",
     "low, then high": r"\ude00\ud83d",
+    "low twice": r"\ude00\ude00",
     "first high": r"\uD800",
     "last low": r"\uDFFF",
     "high, then a cut escape": r"\ud83d\ude0",

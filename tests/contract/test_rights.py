@@ -1,0 +1,64 @@
+"""A user who lacks a right is refused before anything is written, and told which."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from circman_redis import StateManager, StoreError
+from tests.servers import Server, contents
+
+WRITER = ["+@all", "~circman:*", "&circman:*"]
+
+
+def manager_of(server: Server, twin_id: str, *rules: str) -> StateManager:
+    """A manager whose user has these rights."""
+    with server.client() as admin:
+        admin.execute_command("ACL", "SETUSER", "limited", "reset", "on", ">secret", *rules)
+    return StateManager(twin_id, client=server.client(username="limited", password="secret"))
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [
+        (["resetchannels"], "PUBLISH"),
+        (["-publish"], "PUBLISH"),
+        (["-zadd"], "ZADD"),
+        (["-rename"], "RENAME"),
+        (["-unlink"], "UNLINK"),
+        (["-ltrim"], "LTRIM"),
+        (["-set"], "SET"),
+        (["-hset"], "HSET"),
+        (["-zremrangebyscore"], "ZREMRANGEBYSCORE"),
+    ],
+)
+def test_a_commit_needs_all_its_rights_before_it_writes(
+    server: Server, twin_id: str, missing: list[str], named: str
+) -> None:
+    """Redis does not roll back a script: one that failed half-way would leave half a commit."""
+    with StateManager(twin_id, url=server.url) as twin, server.client() as admin:
+        twin.update_many([{"n": n} for n in range(3)])
+        before = contents(admin)
+        with manager_of(server, twin_id, *WRITER, *missing) as limited:
+            writes: list[Any] = [lambda: limited.update_state({"n": 5}), lambda: limited.set_state({"n": 5})]
+            writes += [limited.clear_history, limited.delete] if named == "PUBLISH" else []
+            for write in writes:
+                with pytest.raises(StoreError, match=named):
+                    write()
+        assert contents(admin) == before
+
+
+def test_whoever_may_only_read_reads(server: Server, twin_id: str) -> None:
+    """Opening and reading need no right to write; committing is refused."""
+    with StateManager(twin_id, url=server.url) as twin:
+        twin.update_many([{"n": n} for n in range(3)])
+        reader = ["+@read", "+@scripting", "+@connection", "~circman:*"]
+        with manager_of(server, twin_id, *reader) as limited:
+            assert limited.get_current_state()["n"] == 2
+            assert [state["n"] for state in limited.get_history()] == [0, 1]
+            assert limited.snapshot().version == 3
+            assert limited.get_state_at_version(1) == twin.get_state_at_version(1)
+            with pytest.raises(StoreError, match=r"may not|no permissions|can't run"):
+                limited.update_state({"n": 5})
+        assert twin.snapshot().version == 3
