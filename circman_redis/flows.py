@@ -50,6 +50,7 @@ class Options:
     expected_version: int | None = None
     actor: str | None = None
     commit_id: str | None = None
+    expected_epoch: str = ""
 
     def __post_init__(self) -> None:
         version: object = self.expected_version
@@ -239,7 +240,8 @@ class Twin:
             returned = change(before)
             after = before if returned is None else returned
             try:
-                return (yield from self._commit_change(snapshot, after, Options(expected, options.actor, commit_id)))
+                again = self._on(snapshot, expected, options, commit_id)
+                return (yield from self._commit_change(snapshot, after, again))
             except StateConflict:
                 if options.expected_version is not None or attempt == attempts:
                     raise
@@ -267,6 +269,12 @@ class Twin:
             raise StateConflict(f"{message}: read it again, and decide again", expected, snapshot.version)
         return snapshot.version if expected is None else expected
 
+    @staticmethod
+    def _on(snapshot: Snapshot, expected: int, options: Options, commit_id: str) -> Options:
+        """To commit on the very state that was read: the same version of a twin made again is another."""
+        epoch = snapshot.epoch if expected == snapshot.version else ""
+        return Options(expected, options.actor, commit_id, epoch)
+
     def _unstamped(self, snapshot: Snapshot, after: State) -> State:
         """The state without the timestamp that it was read with, so that it is stamped anew, as in a merge."""
         kept = self.config.auto_timestamp and after.get("timestamp") == snapshot.state.get("timestamp")
@@ -283,6 +291,7 @@ class Twin:
                 bodies,
                 commit_id=commit_id,
                 expected_version=options.expected_version,
+                expected_epoch=options.expected_epoch,
                 actor=options.actor or self.actor,
                 model_hash=self._declared_model,
             )
@@ -332,7 +341,8 @@ class Twin:
             for state in results(snapshot.state):
                 self._refuse(state)
             try:
-                return (yield from self._commit(op, bodies, Options(expected, options.actor, commit_id)))
+                again = self._on(snapshot, expected, options, commit_id)
+                return (yield from self._commit(op, bodies, again))
             except StateConflict:
                 if options.expected_version is not None or attempt == ATTEMPTS:
                     raise

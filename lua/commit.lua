@@ -2,7 +2,7 @@
 --
 -- KEYS  1 state  2 history  3 meta  4 rules  5 ids  6 old ids  7 times  8 events (a channel)
 -- ARGV  1 op: set, import, merge or adjust
---       2 expected version ('' for any; 0 for 'no state yet')
+--       2 expected version ('' for any; 0 for 'no state yet'), or epoch:version, for that very state
 --       3 commit id, up to 128 bytes ('' for none: then a repeated call commits again)
 --       4 actor, up to 128 bytes ('' for none)
 --       5 hash of the model that the caller goes by ('' for whatever the twin has)
@@ -67,9 +67,10 @@ end
 
 local function check_expectations(twin)
   local actual = ('%.0f'):format(twin.version)
-  if EXPECTED ~= '' and EXPECTED ~= actual then
-    local is_number = EXPECTED == '0' or EXPECTED:find('^[1-9]%d*$')
-    refuse('CONFLICT', ('{"expected":%s,"actual":%s}'):format(is_number and EXPECTED or quote(EXPECTED), actual))
+  if EXPECTED ~= '' and EXPECTED ~= actual and EXPECTED ~= (twin.epoch or '') .. ':' .. actual then
+    local version = EXPECTED:match('^%w+:(%d+)$') or EXPECTED
+    local is_number = version == '0' or version:find('^[1-9]%d*$')
+    refuse('CONFLICT', ('{"expected":%s,"actual":%s}'):format(is_number and version or quote(EXPECTED), actual))
   end
   local has_it = MODEL == twin.model_hash
   -- A model with checks that only Python can make binds everybody: who cannot have made them is refused.

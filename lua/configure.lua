@@ -1,7 +1,7 @@
 -- configure: publishes a twin's model (its rules and its schema), and changes its settings.
 --
 -- KEYS  1 state  2 history  3 meta  4 rules  5 schema
--- ARGV  1 mode: adopt (only where the twin has no model yet), publish (in the place of the one it has, if the
+-- ARGV  1 mode: adopt (only where the twin has no model yet, whatever the state holds), publish (in the place of the one it has, if the
 --         state fits), force (in its place, whatever the state holds)
 --       2 settings, a JSON object with any of: history_length, max_bytes, auto_timestamp (0 or 1)
 --       3 model, a JSON object: model (its name), model_hash, checks (server or python), validation (the level);

@@ -152,6 +152,23 @@ def test_modify_goes_again_when_somebody_was_faster(twin: StateManager) -> None:
     assert twin.get_current_state()["n"] == 11
 
 
+def test_modify_is_not_taken_in_by_a_twin_made_again(twin: StateManager) -> None:
+    """At the same version, but of another epoch: the function sees the new state."""
+    twin.set_state({"n": 0})
+    seen = []
+
+    def change(state: dict[str, Any]) -> None:
+        seen.append(state["n"])
+        if len(seen) == 1:
+            twin.delete()
+            twin.set_state({"n": 100})
+        state["n"] += 1
+
+    twin.modify(change)
+    assert seen == [0, 100]
+    assert twin.get_current_state()["n"] == 101
+
+
 def test_modify_gives_up_after_its_attempts(twin: StateManager) -> None:
     """Bounded: then it is a StateConflict, with both versions."""
     twin.set_state({"n": 0})
