@@ -233,7 +233,8 @@ class Twin:
         if not (_is_whole(attempts) and attempts >= 1):
             raise UsageError(f"attempts={attempts!r}: use a whole number of at least 1")
         commit_id = options.commit_id or protocol.new_commit_id()
-        for attempt in range(1, attempts + 1):
+        while True:
+            attempts -= 1
             snapshot: Snapshot = yield protocol.snapshot(self.keys)
             expected = self._expected(snapshot, options)
             before = decode(encode(snapshot.state))
@@ -243,9 +244,8 @@ class Twin:
                 again = self._on(snapshot, expected, options, commit_id)
                 return (yield from self._commit_change(snapshot, after, again))
             except StateConflict:
-                if options.expected_version is not None or attempt == attempts:
+                if options.expected_version is not None or not attempts:
                     raise
-        raise AssertionError("unreachable")  # pragma: no cover
 
     def _commit_change(self, snapshot: Snapshot, after: Document, options: Options) -> Flow[Commit]:
         # As a merge patch, so that what the function left alone keeps its bytes.
@@ -333,7 +333,9 @@ class Twin:
     ) -> Flow[list[Commit]]:
         """Checks the states that the commit will make, and commits if the version is still the one it read."""
         commit_id = options.commit_id or protocol.new_commit_id()
-        for attempt in range(1, ATTEMPTS + 1):
+        attempts = ATTEMPTS
+        while True:
+            attempts -= 1
             snapshot: Snapshot = yield protocol.snapshot(self.keys)
             expected = self._expected(snapshot, options)
             if op == "adjust" and not snapshot.version:
@@ -344,9 +346,8 @@ class Twin:
                 again = self._on(snapshot, expected, options, commit_id)
                 return (yield from self._commit(op, bodies, again))
             except StateConflict:
-                if options.expected_version is not None or attempt == ATTEMPTS:
+                if options.expected_version is not None or not attempts:
                     raise
-        raise AssertionError("unreachable")  # pragma: no cover
 
     def _refuse(self, state: State) -> None:
         if self.model is not None:
