@@ -21,7 +21,7 @@ from circman_redis.embedded import find_binary
 PR_SET_PDEATHSIG = 1
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Waits for a condition; fails the test where it does not come about."""
     deadline = time.monotonic() + seconds
     while not condition():
