@@ -83,10 +83,10 @@ class Driver:
 
         def send() -> Any:
             nonlocal first_sent
-            now = time.monotonic()
-            age_ms = 0 if first_sent is None else int((now - first_sent) * 1000) + 1
-            first_sent = now if first_sent is None else first_sent
-            return self._send(protocol.sent_again(call, age_ms))
+            if first_sent is None:
+                first_sent = time.monotonic()
+                return self._send(call)
+            return self._send(protocol.sent_again(call, int((time.monotonic() - first_sent) * 1000) + 1))
 
         try:
             reply = self._with_retries(send)

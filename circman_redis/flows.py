@@ -20,7 +20,6 @@ from circman_redis.codec import NOT_AN_OBJECT, JSONText, check_text, compact, de
 from circman_redis.errors import (
     InvalidJSON,
     ModelMismatch,
-    NoState,
     StateConflict,
     StateTooLarge,
     UsageError,
@@ -29,15 +28,12 @@ from circman_redis.keys import TwinKeys
 from circman_redis.models import LEVELS, TwinState
 from circman_redis.protocol import Call
 from circman_redis.results import Commit, Snapshot, State, TwinConfig
-from circman_redis.settings import LONGEST_HISTORY, Settings
+from circman_redis.settings import LONGEST_HISTORY, LONGEST_NAME, Settings
 from circman_redis.timestamps import format_timestamp
 
 T = TypeVar("T")
 Flow = Generator[Call[Any], Any, T]
 Document = Mapping[str, Any] | BaseModel | JSONText
-
-LONGEST_NAME = 128
-"""Bytes of a commit id or an actor."""
 
 ATTEMPTS = 100
 """How often a read-and-commit is tried again when somebody else was faster."""
@@ -265,8 +261,7 @@ class Twin:
         """
         expected = options.expected_version
         if expected is not None and expected > snapshot.version:
-            message = f"twin {self.keys.twin!r} is at version {snapshot.version}, not {expected}"
-            raise StateConflict(f"{message}: read it again, and decide again", expected, snapshot.version)
+            raise protocol.conflict(self.keys, expected, snapshot.version)
         return snapshot.version if expected is None else expected
 
     @staticmethod
@@ -339,7 +334,7 @@ class Twin:
             snapshot: Snapshot = yield protocol.snapshot(self.keys)
             expected = self._expected(snapshot, options)
             if op == "adjust" and not snapshot.version:
-                raise NoState(f"twin {self.keys.twin!r} has no state yet: commit one with set_state or update_state")
+                raise protocol.no_state(self.keys)
             for state in results(snapshot.state):
                 self._refuse(state)
             try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import operator
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn, Self, overload
+from typing import Any, NoReturn, Self
 
 import redis
 from pydantic import BaseModel
@@ -22,6 +22,7 @@ from circman_redis.keys import TwinKeys
 from circman_redis.patch import Change
 from circman_redis.results import Commit, HistoryEntry, Snapshot, State, TwinConfig
 from circman_redis.settings import ARGUMENTS, Settings
+from circman_redis.state_history import StateHistory
 from circman_redis.timestamps import format_timestamp, parse_timestamp
 
 Key = tuple[str, str, str]
@@ -29,7 +30,6 @@ Key = tuple[str, str, str]
 _managers: dict[Key, StateManager] = {}
 _lock = threading.RLock()
 _opening: dict[Key, threading.RLock] = {}  # one per twin: a server that is slow holds up nobody else
-_FAR = 2**53  # further than any list in Redis reaches
 
 
 def _fresh_lock_in_child() -> None:
@@ -297,12 +297,12 @@ class StateManager:
         most = _whole("limit", limit)
         if most is not None and most <= 0:
             return []
-        return self._driver.run(protocol.history(self._twin.keys, 0, -1 if most is None else min(most, _FAR) - 1))
+        return self._driver.run(protocol.history(self._twin.keys, 0, -1 if most is None else most - 1))
 
     @property
     def state_history(self) -> StateHistory:
         """The past states as a sequence, oldest first, read from Redis as they are asked for."""
-        return StateHistory(self)
+        return StateHistory(self._driver, self.keys)
 
     @property
     def history_length(self) -> int:
@@ -496,33 +496,3 @@ def _check_parts(url: object, client: object, results: object) -> None:
         raise UsageError("url and client: give one of them")
     if results is not None and not isinstance(results, str | Path | files.ResultsManager):
         raise UsageError(f"results={results!r}: wanted a folder, or an object with a folder()")
-
-
-class StateHistory(Sequence[State]):
-    """The past states of a twin, oldest first; each access reads from Redis."""
-
-    def __init__(self, manager: StateManager) -> None:
-        self._manager = manager
-
-    def __len__(self) -> int:
-        return self._manager._driver.run(protocol.history_size(self._manager.keys))
-
-    @overload
-    def __getitem__(self, index: int) -> State: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[State]: ...
-    def __getitem__(self, index: int | slice) -> State | list[State]:
-        if isinstance(index, slice):
-            return self._manager.get_history()[index]
-        # The list in Redis has the newest first: -1 here is 0 there.
-        there = -1 - max(-_FAR, min(operator.index(index), _FAR))
-        found = self._manager._driver.run(protocol.history(self._manager.keys, there, there))
-        if not found:
-            raise IndexError(f"twin {self._manager.twin!r} has no past state {index}")
-        return found[0]
-
-    def __iter__(self) -> Iterator[State]:
-        return iter(self._manager.get_history())
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} past states of twin {self._manager.twin!r}, oldest first>"

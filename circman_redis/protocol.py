@@ -22,6 +22,9 @@ Arg = str | bytes | int
 
 AGE = 5  # where commit.lua has the age in ARGV, counted from 0
 
+_FAR = 2**53
+"""Further than any list in Redis reaches."""
+
 OPS = ("set", "import", "merge", "adjust")
 
 
@@ -131,7 +134,8 @@ def commits(keys: TwinKeys, limit: int | None, before: int | None) -> Call[list[
 
 def history(keys: TwinKeys, start: int, stop: int) -> Call[list[State]]:
     """The past states from index ``start`` to ``stop``, both included, 0 the newest; oldest first (LRANGE)."""
-    return Call("LRANGE", (keys.history,), (start, stop), lambda reply: [_entry_state(one) for one in reversed(reply)])
+    ends = tuple(max(-_FAR, min(end, _FAR)) for end in (start, stop))
+    return Call("LRANGE", (keys.history,), ends, lambda reply: [_entry_state(one) for one in reversed(reply)])
 
 
 def history_size(keys: TwinKeys) -> Call[int]:
@@ -237,7 +241,7 @@ def _object(value: Any) -> State:
 
 def _some_state(reply: bytes | None, keys: TwinKeys) -> bytes:
     if reply is None:
-        raise _no_state({}, f"twin {keys.twin!r}")
+        raise no_state(keys)
     return reply
 
 
@@ -292,6 +296,16 @@ def error_of(message: str, keys: TwinKeys) -> StateError | None:
         return None
     details: dict[str, Any] = decode(particulars)
     return make(details, f"twin {keys.twin!r}")
+
+
+def conflict(keys: TwinKeys, expected: int, actual: int) -> StateError:
+    """The error of a commit that expected another version, where that is known before it is sent."""
+    return _conflict({"expected": expected, "actual": actual}, f"twin {keys.twin!r}")
+
+
+def no_state(keys: TwinKeys) -> StateError:
+    """The error of what needs a state, where there is none yet."""
+    return _no_state({}, f"twin {keys.twin!r}")
 
 
 def _invalid(details: dict[str, Any], twin: str) -> StateError:

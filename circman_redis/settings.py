@@ -17,7 +17,8 @@ LONGEST_HISTORY = 10**15 - 1
 LARGEST_STATE = 512 * 2**20
 """The longest string that Redis holds (proto-max-bulk-len)."""
 
-LONGEST_ACTOR = 128  # bytes
+LONGEST_NAME = 128
+"""Bytes of a commit id or an actor."""
 
 ARGUMENTS = {"redis_url": "url", "results_dir": "results"}
 """What StateManager calls a setting, where it is not its own name."""
@@ -59,8 +60,8 @@ class Settings(BaseSettings):
     @field_validator("actor")
     @classmethod
     def _fits(cls, actor: str | None) -> str | None:
-        if actor is not None and len(actor.encode()) > LONGEST_ACTOR:
-            raise ValueError(f"at most {LONGEST_ACTOR} bytes")
+        if actor is not None and len(actor.encode()) > LONGEST_NAME:
+            raise ValueError(f"at most {LONGEST_NAME} bytes")
         return actor
 
     @classmethod

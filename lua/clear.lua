@@ -10,6 +10,7 @@ local ACTOR = ARGV[1]
 -- @include base
 -- @include time
 -- @include utf8
+-- @include record
 -- @include twin
 -- @include notice
 

@@ -24,6 +24,7 @@ local FIRST_BODY, MAX_MESSAGE = 7, 32768 -- a longer event leaves its body out
 -- @include merge
 -- @include rules
 -- @include adjust
+-- @include record
 -- @include twin
 
 local MOST_BODIES = 1000
@@ -36,7 +37,7 @@ local function check_arguments()
     refuse('TOO_LARGE', ('{"commits":%d,"most":%d}'):format(bodies, MOST_BODIES))
   end
   for _, text in ipairs({ ID, ACTOR, OP, EXPECTED, MODEL, AGE }) do
-    if #text > 128 or not is_utf8(text) then
+    if not is_short_text(text) then
       refuse('BAD_JSON', '{"reason":"a commit id, an actor or another argument that is not 0 to 128 bytes of UTF-8"}')
     end
   end

@@ -9,7 +9,8 @@
 local STATE, HISTORY, META = KEYS[1], KEYS[2], KEYS[3]
 local BEFORE, LIMIT = ARGV[1], ARGV[2]
 -- @include base
--- @include twin
+-- @include record
+-- @include head
 
 local function whole_number(text, default)
   if text == '' then return default end

@@ -1,8 +1,8 @@
 -- configure: publishes a twin's model (its rules and its schema), and changes its settings.
 --
 -- KEYS  1 state  2 history  3 meta  4 rules  5 schema
--- ARGV  1 mode: adopt (only where the twin has no model yet, whatever the state holds), publish (in the place of the one it has, if the
---         state fits), force (in its place, whatever the state holds)
+-- ARGV  1 mode: adopt (only where the twin has no model yet, whatever the state holds), publish (in the place of
+--         the one it has, if the state fits), force (in its place, whatever the state holds)
 --       2 settings, a JSON object with any of: history_length, max_bytes, auto_timestamp (0 or 1)
 --       3 model, a JSON object: model (its name), model_hash, checks (server or python), validation (the level);
 --         '' to leave the model as it is
@@ -12,13 +12,13 @@
 -- Errors  CIRCMAN_INVALID (the state does not fit the new rules) CIRCMAN_BAD_JSON CIRCMAN_CORRUPT
 local STATE, HISTORY, META, RULES, SCHEMA = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local MODE, SETTINGS, MODEL, NEW_RULES, NEW_SCHEMA = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local ID, ACTOR = '', ''
 -- @include base
 -- @include time
 -- @include utf8
 -- @include json
 -- @include merge
 -- @include rules
+-- @include record
 -- @include twin
 
 local MOST_PAIRS = 2000

@@ -10,7 +10,8 @@ local STATE, HISTORY, META, TIMES = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local HOW, WANTED = ARGV[1], ARGV[2]
 -- @include base
 -- @include time
--- @include twin
+-- @include record
+-- @include head
 
 local function wanted_version(head_version)
   if HOW == 'head' then return head_version end

@@ -7,14 +7,13 @@ from importlib import import_module
 import click
 
 from circman_redis.cli._options import Target, connected, example
-
-KINDS = ("environment", "line", "consumer")
+from circman_redis.demo.factory import PER_SECOND
 
 
 @click.command("demo", epilog=example("circman-redis demo --workers 4 --seconds 10"))
 @click.option("--workers", type=click.IntRange(1), default=4, show_default=True, help="Processes at work.")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), default=10, show_default=True, help="For so long.")
-@click.option("--join", type=click.Choice(KINDS), help="Be one worker on a twin that others work on too.")
+@click.option("--join", type=click.Choice(tuple(PER_SECOND)), help="Be one worker on a twin that others work on too.")
 @connected
 def demo_command(target: Target, workers: int, seconds: float, join: str | None) -> None:
     """Several workers on one twin, checked at the end.

@@ -16,14 +16,12 @@ from circman_redis.demo.view import say
 from circman_redis.errors import StateConflict
 from circman_redis.manager import StateManager
 
-KINDS = tuple(factory.PER_SECOND)
-
 
 def join(kind: str, seconds: float, twin: str, url: str | None, prefix: str | None = None) -> int:
     """Works on the twin, which the first worker to come makes; ends after the time, or on SIGTERM.
 
     Args:
-        kind: one of KINDS.
+        kind: one of those in ``factory.PER_SECOND``.
         seconds: how long to work.
         twin: the twin's id.
         url: the server; None for what the environment says, else the embedded one.

@@ -12,3 +12,6 @@ local function is_utf8(s)
   end
   return not s:find('[\128-\255]')
 end
+
+-- Whether `text` may be an actor, a commit id or another short argument.
+local function is_short_text(text) return #text <= 128 and is_utf8(text) end

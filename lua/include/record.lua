@@ -1,0 +1,19 @@
+-- record: a commit's record, and whether what stands there is what a commit wrote.
+
+-- A history entry: the head record of a commit, with the state that it made.
+local function entry(head, state)
+  return head:sub(1, -2) .. ',"state":' .. state .. '}'
+end
+
+-- Refuses a state that is not what the last commit wrote, as far as a glance can tell.
+local function check_state(state, bytes)
+  if not state then corrupt(STATE, 'is missing, while meta says that there is a state') end
+  if #state ~= tonumber(bytes) or not (state:find('^{"') or state == '{}') or state:byte(-1) ~= 125 then
+    corrupt(STATE, 'is not what the last commit wrote: something else wrote it')
+  end
+end
+
+-- Whether a record, or an entry that begins with one, is that of `version`.
+local function is_of_version(record, version)
+  return record:find(('{"version":%.0f,'):format(version), 1, true) == 1
+end
