@@ -14,7 +14,9 @@
     │   └── CorruptTwin            the twin's keys do not agree with each other        CIRCMAN_CORRUPT
     ├── StoreError                 the server, or the way to it, is at fault
     │   ├── StoreUnavailable       (ConnectionError) no answer from the server
+    │   ├── StaleMirror            a mirror that cannot be current
     │   └── EmbeddedUnavailable    the embedded server cannot be had or started
+    ├── WaitTimeout                (TimeoutError) what was waited for did not come in time
     └── UsageError                 (ValueError) an argument or a setting is wrong
         └── PointerError           (LookupError) a JSON Pointer that leads nowhere
 """
@@ -148,3 +150,11 @@ class StoreUnavailable(StoreError, ConnectionError):
 
 class EmbeddedUnavailable(StoreError):
     """The embedded server cannot be had on this machine, or could not be started."""
+
+
+class StaleMirror(StoreError):
+    """A mirror is older than it may be, or closed."""
+
+
+class WaitTimeout(CircmanError, TimeoutError):
+    """What was waited for did not come in time."""

@@ -113,6 +113,8 @@ def diff(before: Any, after: Any) -> list[Change]:
 
 
 def _changes(path: tuple[str | int, ...], before: Any, after: Any) -> Iterable[Change]:
+    if before is after:
+        return
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         names = [*before, *(name for name in after if name not in before)]
         pairs = [(name, before.get(name, MISSING), after.get(name, MISSING)) for name in names]
@@ -142,6 +144,23 @@ def same(before: Any, after: Any) -> bool:
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def pointers(patch: Any) -> list[str]:
+    """The places that a merge patch names, as JSON Pointers; the whole document where it is no object.
+
+    Args:
+        patch: the merge patch (RFC 7396).
+    """
+    return [] if patch == {} else list(map(join_pointer, _leaves((), patch)))
+
+
+def _leaves(path: tuple[str, ...], patch: Any) -> Iterable[tuple[str, ...]]:
+    if not isinstance(patch, Mapping) or not patch:
+        yield path
+        return
+    for name, value in patch.items():
+        yield from _leaves((*path, name), value)
 
 
 def split_pointer(pointer: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from circman_redis import errors
 from circman_redis.codec import decode, encode
 from circman_redis.errors import StateError, Violation
 from circman_redis.keys import TwinKeys
-from circman_redis.results import Commit, HistoryEntry, Snapshot, State, TwinConfig
+from circman_redis.results import Commit, HistoryEntry, Page, Snapshot, State, TwinConfig
 from circman_redis.rules import CompiledModel
 
 T = TypeVar("T")
@@ -107,6 +107,16 @@ def state_text(keys: TwinKeys) -> Call[bytes]:
     return Call("GET", (keys.state,), (), lambda reply: _some_state(reply, keys))
 
 
+def raw_state(keys: TwinKeys) -> Call[bytes | None]:
+    """Whatever stands under the state key (GET); None where nothing does."""
+    return Call("GET", (keys.state,), (), lambda reply: reply)
+
+
+def notifications() -> Call[str]:
+    """Which keyspace notifications the server makes (CONFIG GET notify-keyspace-events)."""
+    return Call("CONFIG", ("GET",), ("notify-keyspace-events",), _parse_notifications)
+
+
 def snapshot(keys: TwinKeys) -> Call[Snapshot]:
     """The current state with its facts (lookup.lua)."""
     return _lookup(keys, "head", "", lambda epoch, text: _snapshot(epoch, decode(text)), Snapshot({}))
@@ -115,6 +125,11 @@ def snapshot(keys: TwinKeys) -> Call[Snapshot]:
 def at_version(keys: TwinKeys, version: int) -> Call[State | None]:
     """The state at ``version`` (lookup.lua)."""
     return _lookup(keys, "version", version, _state_of, None)
+
+
+def commit_at(keys: TwinKeys, version: int) -> Call[State | None]:
+    """The facts of the commit that made ``version``, with its state and the twin's epoch (lookup.lua)."""
+    return _lookup(keys, "version", version, lambda epoch, text: _facts(text) | {"epoch": epoch}, None)
 
 
 def at_time(keys: TwinKeys, timestamp: str) -> Call[State | None]:
@@ -129,6 +144,22 @@ def commits(keys: TwinKeys, limit: int | None, before: int | None) -> Call[list[
         (keys.state, keys.history, keys.meta),
         ("" if before is None else before, "" if limit is None else limit),
         lambda reply: [HistoryEntry(**decode(text)) for text in reply[1:]],
+    )
+
+
+def resume(keys: TwinKeys, last: int | None, *, state_known: bool) -> Call[Page | None]:
+    """What came after version ``last``, oldest first, as much as one reply carries (resume.lua).
+
+    Args:
+        keys: the twin's.
+        last: the last version known; None for the newest commit alone.
+        state_known: whether the state at that version is known too.
+    """
+    return Call(
+        "resume",
+        (keys.state, keys.history, keys.meta),
+        ("" if last is None else last, int(state_known)),
+        _parse_page,
     )
 
 
@@ -258,8 +289,30 @@ def _parse_config(reply: list[bytes | None]) -> TwinConfig:
     return TwinConfig(**{name: parse(text) for (name, parse), text in found if text is not None})
 
 
+def _parse_notifications(reply: Mapping[Any, Any]) -> str:
+    value = reply.get("notify-keyspace-events", reply.get(b"notify-keyspace-events", b""))
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
 def _parse_rules(reply: Mapping[bytes, bytes]) -> Mapping[str, Any]:
     return {place.decode(): decode(rule) for place, rule in reply.items()}
+
+
+def _parse_page(reply: list[Any] | None) -> Page | None:
+    if reply is None:
+        return None
+    epoch, newest, last, *commits = reply
+    return Page(epoch.decode(), newest, _facts(last) if last else None, list(map(_facts, commits)))
+
+
+def _facts(text: bytes) -> State:
+    """A history entry, or what is left of it without its state."""
+    facts = _object(decode(text))
+    bodies = [facts[name] for name in ("patch", "state") if facts.get(name) is not None]
+    ours = type(facts["version"]) is int and isinstance(facts["committed_at"], str) and isinstance(facts["op"], str)
+    if not (ours and all(isinstance(body, dict) for body in bodies)):
+        raise TypeError("facts that are none")
+    return facts
 
 
 def _entry_state(text: bytes) -> State:

@@ -96,3 +96,39 @@ class TwinConfig:
     history_length: int = 1000
     max_bytes: int = 1_048_576
     auto_timestamp: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What came after a version, as much of it as one reply carries.
+
+    Attributes:
+        epoch: the twin's.
+        newest: the version of the newest commit, which may be beyond this page.
+        last: the commit of the last version known; None where it is not there (any more).
+        commits: those after it, oldest first, each with the facts of a `HistoryEntry`. The state is left out
+            where there is a patch, and the state before it is known or comes before it.
+    """
+
+    epoch: str
+    newest: int
+    last: State | None
+    commits: list[State]
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """Where a twin's keys do not agree with each other: something else than a commit wrote, or removed, one of them.
+
+    Attributes:
+        key: the key that is at fault.
+        version: which version it is about; None where it is about no single one.
+        says: what is wrong with the key, in words that follow its name.
+    """
+
+    key: str
+    version: int | None
+    says: str
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.says}"

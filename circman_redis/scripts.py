@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-NAMES = ("commit", "lookup", "commits", "clear", "delete", "configure")
+NAMES = ("commit", "lookup", "commits", "resume", "clear", "delete", "configure")
 
 _INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
 

@@ -29,6 +29,7 @@ CALLS = {
     ],
     "lookup": [protocol.snapshot(KEYS), protocol.at_version(KEYS, 3), protocol.at_time(KEYS, "2026-01-01T00:00:00Z")],
     "commits": [protocol.commits(KEYS, None, None), protocol.commits(KEYS, 5, 3)],
+    "resume": [protocol.resume(KEYS, None, state_known=False), protocol.resume(KEYS, 3, state_known=True)],
     "clear": [protocol.clear(KEYS, "a")],
     "delete": [protocol.delete(KEYS, "a")],
     "configure": [

@@ -20,6 +20,7 @@ from circman_redis.patch import (
     join_pointer,
     merge,
     merge_patch,
+    pointers,
     resolve,
     same,
     split_pointer,
@@ -288,3 +289,51 @@ def test_a_pointer_that_leads_nowhere_says_where_it_ends(pointer: str, message: 
 def test_an_empty_object_says_so() -> None:
     with pytest.raises(PointerError, match="the top level is an empty object, without 'a'"):
         resolve({}, "/a")
+
+
+@pytest.mark.parametrize(
+    ("patch", "places"),
+    [
+        ({"a": 1}, ["/a"]),
+        ({"a": None, "b": {"c": None, "d": [1, {"x": 1}]}}, ["/a", "/b/c", "/b/d"]),
+        ({"a": {}, "b": {"c": {}}}, ["/a", "/b/c"]),
+        ({"": 1, "~": {"/": 2}}, ["/", "/~0/~1"]),
+        (MappingProxyType({"a": MappingProxyType({"b": 1})}), ["/a/b"]),
+        (None, [""]),
+        (5, [""]),
+        ([{"a": 1}], [""]),
+        ({}, []),
+    ],
+    ids=str,
+)
+def test_the_places_that_a_patch_names(patch: Any, places: list[str]) -> None:
+    """In its order; an empty object that it makes is one, and the whole document where it is no object."""
+    assert pointers(patch) == places
+
+
+@given(OBJECTS, OBJECTS)
+@settings(deadline=None)
+def test_a_patch_changes_nothing_but_what_it_names(before: dict[str, Any], patch: dict[str, Any]) -> None:
+    """What differs afterwards stands at one of the places, or below or above it."""
+    places = pointers(patch)
+    for change in diff(before, merge(before, patch)):
+        assert any(
+            f"{one}/".startswith(f"{change.pointer}/") or f"{change.pointer}/".startswith(f"{one}/") for one in places
+        )
+
+
+class Unreadable(dict[str, Any]):
+    """An object that nobody may look into."""
+
+    def __getitem__(self, name: str) -> Any:
+        raise AssertionError(name)
+
+    __iter__ = items = get = __getitem__  # type: ignore[assignment]
+
+
+def test_diff_does_not_look_into_what_is_the_very_same() -> None:
+    """States of a stream share what did not change: to compare them takes as long as the change is large."""
+    shared = Unreadable(a=1)
+    assert diff({"large": shared, "n": 1}, {"large": shared, "n": 2}) == [Change("/n", 1, 2)]
+    assert diff(shared, shared) == []
+    assert diff([shared, 1], [shared, 2]) == [Change("/1", 1, 2)]

@@ -1,0 +1,388 @@
+"""Pure: when a subscription connects, listens, reads and gives up, as generators of what to do next.
+
+A step yields an Action (of the connection that listens) or a Call (of the one that reads), and is sent what came of it,
+or has its error thrown in. ``subscription.py`` does what it says, for threads and for tasks.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from redis.backoff import ExponentialWithJitterBackoff
+
+from circman_redis import patch as patches
+from circman_redis import protocol
+from circman_redis.errors import StoreError, StoreUnavailable, UsageError
+from circman_redis.events import Event, Heartbeat, StateEvent, position
+from circman_redis.keys import TwinKeys
+from circman_redis.patch import MISSING
+from circman_redis.protocol import Call
+from circman_redis.timeline import Timeline
+
+T = TypeVar("T")
+log = logging.getLogger("circman_redis")
+
+POLL = 0.25
+"""Seconds after which whoever listens looks whether it was closed."""
+
+PULSE = 5.0
+"""Seconds between two signs of life that are asked for."""
+
+LOOK = 10.0
+"""Seconds after which a connection that seems well is not taken at its word: the version is read."""
+
+_MOST_WAKE_UPS = 256  # that one reading answers
+_ENOUGH = 10  # failures after which the rests grow no longer
+_DIGITS = 18  # of a version, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Connect anew, and subscribe to a channel."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Drop the connection, if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Wait for a message: its type and its data, as redis-py names them, or None when the time is up."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Ask for a sign of life; the answer comes as a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Do nothing for a while."""
+
+    seconds: float
+
+
+Action: TypeAlias = Join | Leave | Read | Ping | Rest
+Steps: TypeAlias = Generator[Action | Call[Any], Any, T]
+Source: TypeAlias = Literal["channel", "keyspace"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a subscriber asked for.
+
+    Attributes:
+        since: a version, or the position of an event, to begin after; None to begin now.
+        paths: JSON Pointers; commits that changed nothing there are left out. None for all commits.
+        source: what wakes the subscription up.
+        timeout: seconds without an event after which the iteration ends.
+        heartbeat: seconds without an event after which a `Heartbeat` is handed out.
+        pulse: seconds between two signs of life that are asked for.
+    """
+
+    since: int | str | None = None
+    paths: tuple[str, ...] | None = None
+    source: Source = "channel"
+    timeout: float | None = None
+    heartbeat: float | None = None
+    pulse: float = PULSE
+
+    @classmethod
+    def of(cls, *, paths: Iterable[str] | str | None = None, **wishes: Any) -> Wish:
+        """The wish, its paths from any iterable.
+
+        Raises:
+            UsageError: for what cannot be wished for.
+        """
+        one = isinstance(paths, str)
+        return cls(paths=None if paths is None else (str(paths),) if one else tuple(paths), **wishes)
+
+    def __post_init__(self) -> None:
+        for path in self.paths or ():
+            patches.split_pointer(path)
+        if self.source not in {"channel", "keyspace"}:
+            raise UsageError(f"source={self.source!r}: use 'channel' or 'keyspace'")
+        for name in ("timeout", "heartbeat", "pulse"):
+            seconds: object = getattr(self, name)
+            if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds >= 0:
+                continue
+            if seconds is not None:
+                raise UsageError(f"{name}={seconds!r}: use a number of seconds")
+        self.start()
+
+    def start(self) -> tuple[str, int | None, str]:
+        """What to begin after: the epoch (empty for any), the version, and when it was committed (empty: not known).
+
+        Raises:
+            UsageError: ``since`` is neither a version nor a position.
+        """
+        if self.since is None:
+            return "", None, ""
+        epoch, version, committed_at = "", str(self.since), ""
+        if ":" in version:
+            epoch, version, committed_at = (*version.split(":", 2), "")[:3]
+        if isinstance(self.since, bool) or not (version.isascii() and version.isdigit() and len(version) <= _DIGITS):
+            raise UsageError(f"since={self.since!r}: use a version, or the position of an event")
+        return epoch, int(version), committed_at
+
+
+class Stream:
+    """One subscription.
+
+    Args:
+        keys: the twin's.
+        wish: what the subscriber asked for.
+        patience: seconds to wait for an answer before a connection counts as dead.
+        clock: seconds that only go forward.
+
+    Attributes:
+        timeline: what was handed out.
+        connected: whether there is a connection that listens.
+        current_at: when everything up to then was known to have been received, by the clock.
+        closed: set to end it.
+        database: the number of the database, for keyspace notifications; to be set before it begins.
+    """
+
+    def __init__(
+        self,
+        keys: TwinKeys,
+        wish: Wish,
+        *,
+        patience: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.timeline = Timeline(keys, *wish.start(), compare=wish.source == "keyspace")
+        self.connected = False
+        self.current_at: float | None = None
+        self.closed = False
+        self.database = 0
+        self._keys = keys
+        self._wish = wish
+        self._patience = patience
+        self._clock = clock
+        self._ready: deque[Event] = deque()
+        self._backoff = ExponentialWithJitterBackoff(cap=1.0, base=0.05)
+        self._failures = 0
+        self._trouble: StoreUnavailable | None = None
+        self._rest_until = 0.0
+        self._pinged: float | None = None
+        self._alive_at = 0.0
+        self._looked_at = 0.0
+        self._wake_ups = 0
+        self._idle = False
+        epoch, version, committed_at = wish.start()
+        self._handed = position(epoch, version or 0, committed_at)
+        self._quiet = 0.0  # seconds waited without an event, up to the last heartbeat
+
+    @property
+    def twin(self) -> str:
+        """The twin's id."""
+        return self._keys.twin
+
+    # --- what the subscriber calls ---------------------------------------------------------------------------
+
+    def begin(self) -> Steps[None]:
+        """Goes on until the subscription stands, and the version to begin after is known.
+
+        Raises:
+            StoreUnavailable: not within the patience.
+        """
+        give_up = self._clock() + self._patience
+        while not self.closed and (not self.connected or self.timeline.version is None or self.timeline.state is None):
+            if self._trouble and self._clock() >= give_up:
+                raise self._unavailable()
+            if self._ready and self.connected:
+                return  # a gap, or what stood in the place of the state
+            yield from self._step(POLL)
+
+    def next(self) -> Steps[Event | None]:
+        """The next event; None when the time is up, or it was closed.
+
+        Raises:
+            StoreUnavailable: the time is up, and there is no connection that could know of an event.
+        """
+        begin = self._clock()
+        self._idle = False
+        stepped = False
+        while not self.closed:
+            if self._ready:
+                self._quiet = 0.0
+                return self._hand(self._ready.popleft())
+            waited = self._clock() - begin
+            if stepped and self._is_over(self._quiet + waited):
+                break
+            if self._is_beat(waited):
+                self._quiet += waited
+                version = self.timeline.version or 0
+                return Heartbeat(self._keys.twin, self.timeline.epoch, version, connected=self.connected)
+            yield from self._step(self._room(waited))
+            stepped = True
+        self._quiet = 0.0
+        return None
+
+    @property
+    def position(self) -> str:
+        """What was handed out last, as `StateEvent.position`.
+
+        Raises:
+            UsageError: it does not stand yet.
+        """
+        if self.timeline.version is None:
+            raise UsageError(f"the subscription to twin {self._keys.twin!r} does not stand yet: it has no position")
+        return self._handed if self._ready else self.timeline.position
+
+    def _hand(self, event: Event) -> Event:
+        self._handed = event.position
+        return event
+
+    def _is_over(self, quiet: float) -> bool:
+        if self._wish.timeout is None or quiet < self._wish.timeout:
+            return False
+        if self._trouble:
+            self._quiet = 0.0
+            raise self._unavailable()
+        return self._idle
+
+    def _is_beat(self, waited: float) -> bool:
+        due = self._wish.heartbeat is not None and waited >= self._wish.heartbeat
+        return due and (self._idle or self._trouble is not None)
+
+    def _room(self, waited: float) -> float:
+        """Seconds to wait in one go."""
+        ends = [POLL]
+        if self._wish.timeout is not None:
+            ends.append(self._wish.timeout - self._quiet - waited)
+        if self._wish.heartbeat is not None:
+            ends.append(self._wish.heartbeat - waited)
+        return max(0.0, min(ends))
+
+    def _unavailable(self) -> StoreUnavailable:
+        return StoreUnavailable(f"no events, for there is no connection: {self._trouble}")
+
+    def _missing(self, what: str) -> StoreUnavailable:
+        return StoreUnavailable(f"twin {self._keys.twin!r}: {what} within {self._patience:g} s")
+
+    # --- one thing at a time ---------------------------------------------------------------------------------
+
+    def _step(self, seconds: float) -> Steps[None]:
+        try:
+            if self.connected and self.timeline.behind:
+                yield from self._catch_up()
+            elif self.connected:
+                yield from self._listen(seconds)
+            elif self._clock() >= self._rest_until:
+                yield from self._join()
+            else:
+                yield Rest(max(0.0, min(seconds or POLL, self._rest_until - self._clock())))
+        except StoreUnavailable as error:
+            yield from self._lost(error)
+
+    def _join(self) -> Steps[None]:
+        channel = self._keys.events
+        if self._wish.source == "keyspace":
+            yield from self._check_notifications()
+            channel = f"__keyspace@{self.database}__:{self._keys.state}"
+        yield Join(channel)
+        give_up = self._clock() + self._patience
+        while True:
+            message = yield Read(POLL)
+            if message is not None and message[0].endswith("subscribe"):
+                break
+            if self._clock() >= give_up:
+                raise self._missing("no answer to SUBSCRIBE")
+        self.connected, self.timeline.behind = True, True
+        self._pinged, self._alive_at = None, self._clock()
+
+    def _check_notifications(self) -> Steps[None]:
+        try:
+            flags: str = yield protocol.notifications()
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            return  # not everybody may look; the version is read every LOOK seconds in any case
+        if "K" not in flags or ("A" not in flags and not {"$", "g"} <= set(flags)):
+            raise StoreError(
+                f"twin {self._keys.twin!r}: source='keyspace', but notify-keyspace-events is {flags!r} on the server: "
+                "set it to K$lhg there (CONFIG SET notify-keyspace-events K$lhg), or use source='channel'"
+            )
+
+    def _catch_up(self) -> Steps[None]:
+        asked = self._clock()
+        events = yield from self.timeline.catch_up()
+        self._hand_out(events)
+        self._failures = 0
+        if self._trouble:
+            log.info("twin %r: connected again, at version %s", self._keys.twin, self.timeline.version)
+        self._trouble = None
+        if not self.timeline.behind:
+            self._looked_at = self.current_at = asked
+
+    def _listen(self, seconds: float) -> Steps[None]:
+        now = self._clock()
+        if now - self._looked_at >= LOOK:
+            self.timeline.behind = True
+            return
+        if self._pinged is None and now - self._alive_at >= self._wish.pulse:
+            self._pinged = now
+            yield Ping()
+        message = yield Read(0 if self._wake_ups else seconds)
+        if message is not None:
+            self._take(*message)
+        elif self._wake_ups:
+            self._wake_up()
+        else:
+            self._idle = True
+            if self._pinged is not None and self._clock() - self._pinged >= self._patience:
+                raise self._missing("no answer to PING")
+
+    def _take(self, kind: str, data: Any) -> None:
+        if kind == "pong":
+            # Messages come in order: all that was published before the PING has been received.
+            self.current_at, self._pinged, self._alive_at = self._pinged, None, self._clock()
+        elif kind.endswith("unsubscribe"):
+            raise StoreUnavailable(f"twin {self._keys.twin!r}: the server ended the subscription")
+        elif kind.endswith("subscribe"):
+            self.timeline.behind = True  # redis-py connected anew by itself
+        elif self._wish.source == "keyspace":
+            self._wake_ups += 1
+            if self._wake_ups >= _MOST_WAKE_UPS:
+                self._wake_up()
+        else:
+            self._hand_out(self.timeline.offer(data))
+
+    def _wake_up(self) -> None:
+        self._wake_ups = 0
+        self.timeline.behind = True
+
+    def _lost(self, error: StoreUnavailable) -> Steps[None]:
+        if not self._trouble:
+            log.warning("no events for now, connecting again: %s", error)
+        self.connected, self._trouble = False, error
+        self._failures += 1
+        self._rest_until = self._clock() + self._backoff.compute(min(self._failures, _ENOUGH))
+        yield Leave()
+
+    # --- what is handed out ----------------------------------------------------------------------------------
+
+    def _hand_out(self, events: list[Event]) -> None:
+        self._ready.extend(event for event in events if self._is_wanted(event))
+
+    def _is_wanted(self, event: Event) -> bool:
+        """Whether a commit changed something at one of the paths, below it or above it."""
+        if self._wish.paths is None or not isinstance(event, StateEvent) or event.previous is None:
+            return True
+        for path in self._wish.paths:
+            before, after = (patches.resolve(state, path, MISSING) for state in (event.previous, event.state))
+            if before is not after and not patches.same(before, after):
+                return True
+        return False
