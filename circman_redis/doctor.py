@@ -14,6 +14,7 @@ from typing import Any, Literal
 import redis
 
 from circman_redis.doctor_facts import ServerFacts, TwinFacts, server_name
+from circman_redis.results import Disagreement
 
 Level = Literal["ok", "warning", "problem"]
 
@@ -195,8 +196,16 @@ def _clock(facts: ServerFacts) -> Iterator[Finding]:
 
 
 def twin_findings(facts: TwinFacts) -> list[Finding]:
-    """Whether the twin's state, meta and history agree."""
-    found = [Finding("problem", "twin", says, advice) for says, advice in _twin_problems(facts)]
+    """Whether the twin's keys agree with each other."""
+    found = [Finding("problem", "twin", str(one), _advice(one)) for one in facts.disagreements[:_MOST]]
+    more = len(facts.disagreements) - _MOST
+    if more > 0:
+        found.append(
+            Finding("problem", "twin", f"and {more:,} more of that kind", "StateManager.verify() has them all")
+        )
+    found += [
+        Finding("problem", "twin", f"{key} expires: the twin will break", f"PERSIST {key}") for key in facts.expiring
+    ]
     found += [
         Finding("warning", "twin", f"its own model refuses the state: {one}", _BY_FORCE) for one in facts.violations
     ]
@@ -208,36 +217,26 @@ def twin_findings(facts: TwinFacts) -> list[Finding]:
     return [Finding("ok", "twin", says)]
 
 
+_MOST = 10  # disagreements that are shown
 _BY_FORCE = "commit a state that fits; a model published with --force does not check what was there"
-_EXTERNAL = "something else wrote it: write it again with set, on a twin that was deleted, or restore a backup"
+_RESTORE = "find out what writes there; then restore a backup, or delete the twin and set it again"
+
+_ADVICE_ON = {  # what is wrong with the key as such, by what is said of it
+    ", not a ": "RENAME that key, or remove it where nobody needs it",
+    "over its length": "set history_length again: that trims it",
+    "is left over": "circman-redis delete: it removes what is left",
+}
+_ADVICE_FOR = {
+    "history": "do not trust those past states; circman-redis clear-history drops them, and keeps the state",
+    "times": "circman-redis clear-history: it makes the times anew, and keeps the state",
+}
 
 
-def _twin_problems(facts: TwinFacts) -> Iterator[tuple[str, str]]:
-    for key, kind in facts.wrong_types.items():
-        yield f"{key} holds a {kind}, which no commit wrote", "remove or rename that key"
-    for key in facts.expiring:
-        yield f"{key} expires: the twin will break", f"PERSIST {key}"
-    if facts.wrong_types:
-        return
-    if facts.version and facts.bytes is None:
-        yield "there is no state, while meta says that there is one", _EXTERNAL
-    if facts.bytes is not None and not facts.version:
-        yield "there is a state without meta", _EXTERNAL
-    if facts.version and facts.bytes is not None:
-        yield from _state_problems(facts)
-    yield from ((one, _EXTERNAL) for one in facts.history_problems)
-    if facts.length > facts.history_length:
-        says = f"the history has {facts.length:,} entries, over its length of {facts.history_length:,}"
-        yield says, "set history_length again: that trims it"
-
-
-def _state_problems(facts: TwinFacts) -> Iterator[tuple[str, str]]:
-    if facts.bytes != facts.bytes_in_meta:
-        yield f"the state has {facts.bytes} bytes, and meta says {facts.bytes_in_meta}", _EXTERNAL
-    if facts.invalid_json:
-        yield f"the state is not valid: {facts.invalid_json}", _EXTERNAL
-    if facts.head_version != facts.version:
-        yield f"meta is at version {facts.version}, its head commit at {facts.head_version}", _EXTERNAL
+def _advice(one: Disagreement) -> str:
+    for words, advice in _ADVICE_ON.items():
+        if words in one.says:
+            return advice
+    return _ADVICE_FOR.get(one.key.rsplit(":", 1)[1], _RESTORE)
 
 
 def as_json(finding: Finding) -> dict[str, Any]:

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import redis
 
 from circman_redis import rules
-from circman_redis.codec import check_text, decode, encode
-from circman_redis.errors import InvalidJSON
+from circman_redis.codec import decode, encode
+from circman_redis.connection import Store
+from circman_redis.driver import Driver
 from circman_redis.keys import TwinKeys
-from circman_redis.results import TwinConfig
+from circman_redis.results import Disagreement
+from circman_redis.verify import verify
 
 _SETTINGS = ("save", "appendfsync", "notify-keyspace-events")
-_PAGE = 100  # history entries per round trip
-
-_TYPES = {
-    "state": "string",
-    "history": "list",
-    "meta": "hash",
-    "rules": "hash",
-    "schema": "string",
-    "ids": "hash",
-    "old_ids": "hash",
-    "times": "zset",
-}
+_KEYS = ("state", "history", "meta", "rules", "schema", "ids", "old_ids", "times")
 
 # The numbers of the commands, of those in ARGV, that the user may not run.
 _MISSING_RIGHTS = """
@@ -74,29 +65,17 @@ class TwinFacts:
     Attributes:
         twin: its id.
         version: what meta says; 0 where there is none.
-        head_version: what the head commit in meta says.
-        bytes: the state's length; None where there is no state.
-        bytes_in_meta: what meta says.
-        invalid_json: why the state is no valid JSON; empty where it is.
         length: entries in the history.
-        history_length: how many there may be.
-        wrong_types: key -> the type that it has, where that is not ours.
+        disagreements: what `verify` found; where it found something, nothing else was looked at but what expires.
         expiring: keys with a time to live.
-        history_problems: what is wrong with the entries.
         violations: where the state breaks the twin's rules.
     """
 
     twin: str
     version: int = 0
-    head_version: int = 0
-    bytes: int | None = None
-    bytes_in_meta: int | None = None
-    invalid_json: str = ""
     length: int = 0
-    history_length: int = TwinConfig().history_length
-    wrong_types: dict[str, str] = field(default_factory=dict)
+    disagreements: list[Disagreement] = field(default_factory=list)
     expiring: list[str] = field(default_factory=list)
-    history_problems: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
 
 
@@ -223,79 +202,36 @@ def _said(command: tuple[str, ...]) -> str:
 # --- the twin ------------------------------------------------------------------------------------------------
 
 
-def read_twin(client: redis.Redis, keys: TwinKeys) -> TwinFacts:
-    """Reads all that a twin holds: the state in one moment with its meta, the history page by page.
+def read_twin(store: Store, keys: TwinKeys) -> TwinFacts:
+    """Reads all that a twin holds, whoever commits meanwhile.
 
     Raises:
         redis.RedisError: a read was refused.
+        StoreError: the same, or there was no answer any more.
     """
-    facts = TwinFacts(keys.twin)
-    _read_types(client, keys, facts)
-    if facts.wrong_types:
-        return facts
-    with client.pipeline(transaction=True) as pipe:
-        pipe.get(keys.state)
-        pipe.hgetall(keys.meta)
-        pipe.hgetall(keys.rules)
-        pipe.llen(keys.history)
-        state, meta, rules_found, facts.length = pipe.execute()
-    facts.version = int(meta.get(b"version", 0))
-    facts.history_length = int(meta.get(b"history_length", facts.history_length))
-    facts.bytes = None if state is None else len(state)
-    facts.bytes_in_meta = int(meta[b"bytes"]) if b"bytes" in meta else None
-    facts.head_version = _version_of(meta.get(b"head", b"{}"))
-    if state is not None:
-        _read_state(state, meta, rules_found, facts)
-    if facts.length:
-        facts.history_problems = list(_history_problems(client, keys))
+    facts = TwinFacts(keys.twin, disagreements=Driver(store, keys).drive(verify(keys)))
+    _read_expiring(store.client, keys, facts)
+    if not facts.disagreements:
+        _read_state(store.client, keys, facts)
     return facts
 
 
-def _read_types(client: redis.Redis, keys: TwinKeys, facts: TwinFacts) -> None:
-    names = {getattr(keys, part): wanted for part, wanted in _TYPES.items()}
+def _read_expiring(client: redis.Redis, keys: TwinKeys, facts: TwinFacts) -> None:
+    names = [getattr(keys, part) for part in _KEYS]
     with client.pipeline(transaction=False) as pipe:
         for name in names:
-            pipe.type(name)
             pipe.pttl(name)
-        answers = pipe.execute()
-    for (name, wanted), kind, left in zip(names.items(), answers[::2], answers[1::2], strict=True):
-        if _text(kind) not in {wanted, "none"}:
-            facts.wrong_types[name] = _text(kind)
-        if left >= 0:
-            facts.expiring.append(name)
+        facts.expiring = [name for name, left in zip(names, pipe.execute(), strict=True) if left >= 0]
 
 
-def _read_state(state: bytes, meta: Mapping[bytes, bytes], published: Mapping[bytes, bytes], facts: TwinFacts) -> None:
-    try:
-        check_text(state, what="the state")
-    except InvalidJSON as error:
-        facts.invalid_json = str(error)
-        return
-    compiled = {place.decode(): decode(rule) for place, rule in published.items()}
-    level = meta.get(b"validation", b"standard").decode()
-    facts.violations = [str(one) for one in rules.check(decode(state), compiled, level)]
-
-
-def _history_problems(client: redis.Redis, keys: TwinKeys) -> Iterator[str]:
-    start = 0
-    while True:
-        # Others may commit meanwhile: each page is read with the version that it belongs to.
-        with client.pipeline(transaction=True) as pipe:
-            pipe.hget(keys.meta, "version")
-            pipe.lrange(keys.history, start, start + _PAGE - 1)
-            head, entries = pipe.execute()
-        for index, entry in enumerate(entries, start):
-            expected, found = int(head or 0) - 1 - index, _version_of(entry)
-            if found != expected:
-                yield f"entry {index} of the history should be version {expected}, and is {found or 'unreadable'}"
-                return
-        if len(entries) < _PAGE:
-            return
-        start += _PAGE
-
-
-def _version_of(entry: bytes) -> int:
-    try:
-        return int(decode(entry)["version"])
-    except (InvalidJSON, KeyError, TypeError, ValueError):
-        return 0
+def _read_state(client: redis.Redis, keys: TwinKeys, facts: TwinFacts) -> None:
+    with client.pipeline(transaction=True) as pipe:
+        pipe.get(keys.state)
+        pipe.hmget(keys.meta, "version", "validation")
+        pipe.hgetall(keys.rules)
+        pipe.llen(keys.history)
+        state, (version, level), published, facts.length = pipe.execute()
+    facts.version = int(version or 0)
+    if state is not None:
+        compiled = {place.decode(): decode(rule) for place, rule in published.items()}
+        facts.violations = [str(one) for one in rules.check(decode(state), compiled, (level or b"standard").decode())]

@@ -243,8 +243,11 @@ local function commit_all()
   check_rights()
   append(twin, commits, entries, latest)
   redis.call('SET', STATE, twin.state)
+  -- After a merge the patch tells what the state has to be. (fakeredis has no sha1hex.)
+  local digest = (OP == 'set' or OP == 'import') and redis.sha1hex and redis.sha1hex(twin.state) or ''
   redis.call('HSET', META, 'version', commits[#commits].version, 'epoch', twin.epoch, 'head', twin.head,
-    'bytes', #twin.state, 'stamp', ('%.0f'):format(twin.stamp), 'committed', ('%.0f'):format(twin.now), 'calls', twin.calls + 1)
+    'bytes', #twin.state, 'stamp', ('%.0f'):format(twin.stamp), 'committed', ('%.0f'):format(twin.now),
+    'calls', twin.calls + 1, 'digest', digest)
   remember(twin, commits)
   publish(twin, commits)
 
