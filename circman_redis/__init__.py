@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from circman_redis._version import __version__
 
 if TYPE_CHECKING:
+    from circman_redis.aio import AsyncStateManager
     from circman_redis.codec import JSONText
     from circman_redis.errors import (
         CircmanError,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         NoState,
         PointerError,
         RetryExpired,
+        StaleMirror,
         StateConflict,
         StateError,
         StateTooLarge,
@@ -26,15 +28,19 @@ if TYPE_CHECKING:
         StoreUnavailable,
         UsageError,
         Violation,
+        WaitTimeout,
     )
+    from circman_redis.events import ForeignWrite, Heartbeat, HistoryGap, StateEvent, StateRolledBack
     from circman_redis.files import ResultsFolder, ResultsManager
     from circman_redis.manager import StateManager
+    from circman_redis.mirror import AsyncMirror, Mirror
     from circman_redis.models import Environment, Material, ProductionLine, TwinState
     from circman_redis.patch import MISSING, Change
-    from circman_redis.results import Commit, HistoryEntry, Snapshot, TwinConfig
+    from circman_redis.results import Commit, Disagreement, HistoryEntry, Snapshot, TwinConfig
 
 # Where each public name lives; it is imported when it is asked for, so that `circman-redis --help` is quick.
 _HOMES = {
+    "aio": ("AsyncStateManager",),
     "codec": ("JSONText",),
     "errors": (
         "CircmanError",
@@ -45,6 +51,7 @@ _HOMES = {
         "NoState",
         "PointerError",
         "RetryExpired",
+        "StaleMirror",
         "StateConflict",
         "StateError",
         "StateTooLarge",
@@ -53,12 +60,15 @@ _HOMES = {
         "StoreUnavailable",
         "UsageError",
         "Violation",
+        "WaitTimeout",
     ),
+    "events": ("ForeignWrite", "Heartbeat", "HistoryGap", "StateEvent", "StateRolledBack"),
     "files": ("ResultsFolder", "ResultsManager"),
     "manager": ("StateManager",),
+    "mirror": ("AsyncMirror", "Mirror"),
     "models": ("Environment", "Material", "ProductionLine", "TwinState"),
     "patch": ("MISSING", "Change"),
-    "results": ("Commit", "HistoryEntry", "Snapshot", "TwinConfig"),
+    "results": ("Commit", "Disagreement", "HistoryEntry", "Snapshot", "TwinConfig"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -71,16 +81,23 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "MISSING",
+    "AsyncMirror",
+    "AsyncStateManager",
     "Change",
     "CircmanError",
     "Commit",
     "CorruptTwin",
+    "Disagreement",
     "EmbeddedUnavailable",
     "Environment",
+    "ForeignWrite",
+    "Heartbeat",
     "HistoryEntry",
+    "HistoryGap",
     "InvalidJSON",
     "JSONText",
     "Material",
+    "Mirror",
     "ModelMismatch",
     "NoState",
     "PointerError",
@@ -89,9 +106,12 @@ __all__ = [
     "ResultsManager",
     "RetryExpired",
     "Snapshot",
+    "StaleMirror",
     "StateConflict",
     "StateError",
+    "StateEvent",
     "StateManager",
+    "StateRolledBack",
     "StateTooLarge",
     "StateValidationError",
     "StoreError",
@@ -100,5 +120,6 @@ __all__ = [
     "TwinState",
     "UsageError",
     "Violation",
+    "WaitTimeout",
     "__version__",
 ]

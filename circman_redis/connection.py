@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
+from weakref import WeakSet
 
 import redis
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, BusyLoadingError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry
+import redis.asyncio
+from redis.asyncio.client import PubSub as AsyncPubSub
+from redis.client import PubSub
 
 from circman_redis.errors import UsageError
+from circman_redis.pool import Pool, SharedPool
+from circman_redis.retries import NO_ASYNC_RETRY, NO_RETRY, AsyncRetry, Retry, async_retry_of, retry_of
 from circman_redis.settings import Settings
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from circman_redis.embedded import EmbeddedServer
+
 
 EMBEDDED = "embedded://"
-_TRANSIENT = (RedisConnectionError, RedisTimeoutError, BusyLoadingError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +37,36 @@ class Store:
         client: bytes in, bytes out.
         name: the server for messages, without its password.
         close: gives back the connections, and the embedded server where it is one.
+        pubsub: makes a listener, on a connection of its own that is not made again by itself.
         retry: how a commit is sent again; None where that is left to the client.
     """
 
     client: redis.Redis
     name: str
     close: Callable[[], None]
+    pubsub: Callable[[], PubSub]
     retry: Retry | None = None
+
+    @property
+    def db(self) -> int:
+        """The number of the database."""
+        return _database(self.client)
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncStore:
+    """The same for the tasks of one event loop."""
+
+    client: redis.asyncio.Redis
+    name: str
+    close: Callable[[], Awaitable[None]]
+    pubsub: Callable[[], AsyncPubSub]
+    retry: AsyncRetry | None = None
+
+    @property
+    def db(self) -> int:
+        """The number of the database."""
+        return _database(self.client)
 
 
 def identity(url: str | None) -> str:
@@ -85,6 +111,13 @@ def without_password(url: str) -> str:
     return scheme + mark + path + (question if any(options) else "") + "&".join(options)
 
 
+def place(url: str | None) -> str:
+    """What a server is called in messages."""
+    if url is None or url.startswith(EMBEDDED):
+        return f"embedded server in {_embedded_folder(url)}"
+    return without_password(url)
+
+
 def connect(settings: Settings) -> Store:
     """The store that the settings name; an embedded server is started where none runs yet.
 
@@ -92,22 +125,38 @@ def connect(settings: Settings) -> Store:
         UsageError: for a URL that cannot be read.
         EmbeddedUnavailable: where the embedded server cannot be had or started.
     """
-    url = settings.redis_url
-    if url is None or url.startswith(EMBEDDED):
-        return _embedded(url, settings)
-    try:
-        client = redis.Redis.from_url(
-            url,
-            socket_timeout=settings.timeout,
-            socket_connect_timeout=settings.timeout,
-            retry=_retry(settings),
-            health_check_interval=30,
-        )
-        # Not connected yet: only to meet options that no connection takes.
-        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"url {without_password(url)!r}: {error}") from error
-    return Store(client, without_password(url), client.close, _retry(settings))
+    server = _open_embedded(settings.redis_url)
+    pool = partial(_pool, redis.ConnectionPool, settings, server)
+    client = redis.Redis.from_pool(pool(retry_of(settings.retries)))
+
+    def close() -> None:
+        client.close()
+        if server:
+            server.close()
+
+    def pubsub() -> PubSub:
+        return PubSub(pool(NO_RETRY, health_check_interval=0))
+
+    return Store(client, place(settings.redis_url), close, pubsub, retry_of(settings.retries))
+
+
+async def connect_async(settings: Settings) -> AsyncStore:
+    """The same for asyncio."""
+    server = await asyncio.to_thread(_open_embedded, settings.redis_url)
+    client = redis.asyncio.Redis.from_pool(_pool(SharedPool, settings, server, async_retry_of(settings.retries)))
+    listening: WeakSet[AsyncPubSub] = WeakSet()
+
+    async def close() -> None:
+        with suppress(redis.RedisError):  # of a server that does not answer any more
+            await asyncio.gather(client.aclose(), *(one.aclose() for one in listening))  # type: ignore[no-untyped-call]
+        if server:
+            server.close()
+
+    def pubsub() -> AsyncPubSub:
+        listening.add(one := AsyncPubSub(_pool(Pool, settings, server, NO_ASYNC_RETRY, health_check_interval=0)))
+        return one
+
+    return AsyncStore(client, place(settings.redis_url), close, pubsub, async_retry_of(settings.retries))
 
 
 def adopt(client: redis.Redis) -> Store:
@@ -116,69 +165,72 @@ def adopt(client: redis.Redis) -> Store:
     Raises:
         UsageError: for a client that decodes its replies.
     """
-    if not isinstance(client, redis.Redis):
-        raise UsageError(f"client={client!r}: wanted a redis.Redis")
+    _check_client(client, redis.Redis)
+    return Store(client, _place_of(client), lambda: None, client.pubsub)
+
+
+def adopt_async(client: redis.asyncio.Redis) -> AsyncStore:
+    """The same for asyncio."""
+    _check_client(client, redis.asyncio.Redis)
+
+    async def close() -> None:
+        pass
+
+    return AsyncStore(client, _place_of(client), close, client.pubsub)
+
+
+def _check_client(client: Any, kind: type[Any]) -> None:
+    if not isinstance(client, kind):
+        module = kind.__module__.removesuffix(".client")
+        raise UsageError(f"client={client!r}: wanted a {module}.{kind.__name__}")
     if client.get_encoder().decode_responses:
         raise UsageError("client: make it without decode_responses=True; replies are read as bytes")
-    return Store(client, _place(client), lambda: None)
 
 
-def _place(client: redis.Redis) -> str:
+def _pool(kind: type[Any], settings: Settings, server: EmbeddedServer | None, retry: object, **forced: Any) -> Any:
+    """Connections to the server that the settings name; ``forced`` is what the URL cannot change."""
+    options = {
+        "socket_timeout": settings.timeout,
+        "socket_connect_timeout": settings.timeout,
+        "retry": retry,
+        "health_check_interval": 30,
+    }
+    if server:
+        from circman_redis import _embedded_connection as kinds  # noqa: PLC0415 - only those who use it need it
+
+        is_async = issubclass(kind, Pool)
+        connection_class = kinds.AsyncEmbeddedConnection if is_async else kinds.EmbeddedConnection
+        return kind(connection_class=connection_class, server=server, **{**options, **forced})
+    url = settings.redis_url or ""
+    try:
+        pool = kind.from_url(url, **options)
+        pool.connection_kwargs.update(forced)
+        # Not connected yet: only to meet options that no connection takes.
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"url {without_password(url)!r}: {error}") from error
+    return pool
+
+
+def _database(client: redis.Redis | redis.asyncio.Redis) -> int:
+    return int(client.connection_pool.connection_kwargs.get("db", 0))
+
+
+def _place_of(client: redis.Redis | redis.asyncio.Redis) -> str:
+    """The same for a client of the caller's own."""
     facts = client.connection_pool.connection_kwargs
     if "path" in facts:
         return f"unix://{facts['path']}"
     return f"redis://{facts['host']}:{facts.get('port', 6379)}/{facts.get('db', 0)}" if "host" in facts else "client"
 
 
-class _Depth(threading.local):
-    value = 0
+def _open_embedded(url: str | None) -> EmbeddedServer | None:
+    """A use of the embedded server, where the URL names one."""
+    if url is not None and not url.startswith(EMBEDDED):
+        return None
+    from circman_redis import embedded  # noqa: PLC0415 - only those who use it need what it needs
 
-
-_depth = _Depth()
-
-
-@contextmanager
-def one_try() -> Iterator[None]:
-    """Whatever this thread sends within is sent once: somebody above sees to it being sent again."""
-    _depth.value += 1
-    try:
-        yield
-    finally:
-        _depth.value -= 1
-
-
-class _Retry(Retry):
-    """redis-py's, but a wrong password does not get better, and retries within retries multiply."""
-
-    def call_with_retry(
-        self,
-        do: Callable[[], T],
-        fail: Callable[..., Any],
-        is_retryable: Callable[[Exception], bool] | None = None,
-        with_failure_count: bool = False,
-    ) -> T:
-        within = _depth.value > 0
-
-        def is_worth_it(error: Exception) -> bool:
-            hopeless = isinstance(error, AuthenticationError | AuthorizationError)
-            return not hopeless and (is_retryable is None or is_retryable(error))
-
-        def once() -> T:
-            with one_try():
-                return do()
-
-        if not within:
-            return super().call_with_retry(once, fail, is_worth_it, with_failure_count)
-        try:
-            return do()
-        except self._supported_errors as error:
-            fail(error, 1) if with_failure_count else fail(error)
-            raise
-
-
-def _retry(settings: Settings) -> _Retry:
-    # Safe to send again: every write carries its commit id. Eight times is some six seconds: a server restarts.
-    return _Retry(ExponentialWithJitterBackoff(cap=2.0, base=0.05), settings.retries, _TRANSIENT)
+    return embedded.open_server(None if url is None or url == EMBEDDED else _folder(url))
 
 
 def _embedded_folder(url: str | None) -> Path:
@@ -196,25 +248,3 @@ def _folder(url: str) -> Path:
     if not path.startswith("/"):
         raise UsageError(f"url {url!r}: name the folder by its full path, embedded:///some/folder")
     return Path(path)
-
-
-def _embedded(url: str | None, settings: Settings) -> Store:
-    from circman_redis import embedded  # noqa: PLC0415 - only those who use it need what it needs
-    from circman_redis._embedded_connection import EmbeddedConnection  # noqa: PLC0415
-
-    folder = None if url is None or url == EMBEDDED else _folder(url)
-    server = embedded.open_server(folder)
-    pool = redis.ConnectionPool(
-        connection_class=EmbeddedConnection,
-        server=server,
-        socket_timeout=settings.timeout,
-        retry=_retry(settings),
-    )
-    client = redis.Redis(connection_pool=pool)
-
-    def close() -> None:
-        client.close()
-        pool.disconnect()
-        server.close()
-
-    return Store(client, f"embedded server in {server.folder}", close, _retry(settings))

@@ -1,11 +1,12 @@
 """Pure: the calls of a manager that take more than one round trip, as generators.
 
 A flow yields Calls and is sent their values (or has their errors thrown in), so that the same flow serves every
-kind of client: ``manager.py`` drives it.
+kind of client: ``driver.py`` drives it, for threads and for tasks.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 import socket
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -226,6 +227,8 @@ class Twin:
         """Reads, changes, commits if nobody was faster, else again."""
         if not callable(change):
             raise UsageError(f"change={change!r}: a function that gets the state is wanted")
+        if inspect.iscoroutinefunction(change):
+            raise UsageError(f"change={change!r}: a plain function is wanted; await what it needs before")
         if not (_is_whole(attempts) and attempts >= 1):
             raise UsageError(f"attempts={attempts!r}: use a whole number of at least 1")
         commit_id = options.commit_id or protocol.new_commit_id()

@@ -1,53 +1,29 @@
-"""StateManager: the calls of a twin, over a thread-safe client. What they do is in flows.py and protocol.py."""
+"""StateManager: the calls of a twin, over a thread-safe client. What they do is in flows.py and reads.py."""
 
 from __future__ import annotations
 
-import operator
-import os
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import redis
 from pydantic import BaseModel
 
-from circman_redis import connection, files, patch, protocol
-from circman_redis.codec import JSONText, pretty
+from circman_redis import connection, files, protocol, reads, verify
 from circman_redis.driver import Driver
-from circman_redis.errors import UsageError
-from circman_redis.flows import ATTEMPTS, Document, Options, Twin
-from circman_redis.keys import TwinKeys
+from circman_redis.events import Event
+from circman_redis.flows import ATTEMPTS, Document, Options
+from circman_redis.mirror import Mirror
 from circman_redis.patch import Change
-from circman_redis.results import Commit, HistoryEntry, Snapshot, State, TwinConfig
-from circman_redis.settings import ARGUMENTS, Settings
+from circman_redis.registry import Asked, Manager, alone
+from circman_redis.results import Commit, Disagreement, HistoryEntry, Snapshot, State, TwinConfig
 from circman_redis.state_history import StateHistory
-from circman_redis.timestamps import format_timestamp, parse_timestamp
-
-Key = tuple[str, str, str]
-
-_managers: dict[Key, StateManager] = {}
-_lock = threading.RLock()
-_opening: dict[Key, threading.RLock] = {}  # one per twin: a server that is slow holds up nobody else
+from circman_redis.stream import Source, Wish
+from circman_redis.subscription import Handle, Subscription
 
 
-def _fresh_lock_in_child() -> None:
-    # Another thread may have held it at the fork; redis-py's pools see to their connections themselves.
-    global _lock  # noqa: PLW0603 - a lock that nobody can release is replaced
-    _lock = threading.RLock()
-    _opening.clear()
-
-
-def _alone(key: Key) -> threading.RLock:
-    with _lock:
-        return _opening.setdefault(key, threading.RLock())
-
-
-os.register_at_fork(after_in_child=_fresh_lock_in_child)
-
-
-class StateManager:
+class StateManager(Manager):
     """One twin's state: shared, validated, versioned.
 
     The same server, prefix and twin give the same object within a process. It is safe to share among threads, and
@@ -77,11 +53,7 @@ class StateManager:
         EmbeddedUnavailable: no URL was given, and the embedded server cannot be had.
     """
 
-    _twin: Twin
     _driver: Driver
-    _results: files.ResultsManager
-    _key: Key
-    _users: int
 
     def __new__(
         cls,
@@ -101,73 +73,25 @@ class StateManager:
         client: redis.Redis | None = None,
     ) -> Self:
         """The manager of this twin in this process: the one that there is, or a new one."""
-        given: dict[str, Any] = {
-            "twin": twin,
-            "redis_url": url,
-            "history_length": history_length,
-            "validation": validation,
-            "actor": actor,
-            "prefix": prefix,
-            "max_bytes": max_bytes,
-            "auto_timestamp": auto_timestamp,
-            "results_dir": results if isinstance(results, str | Path) else None,
-            "timeout": timeout,
-            "retries": retries,
-        }
-        settings = Settings.from_arguments(**given)
-        _check_parts(url, client, results)
-        keys = TwinKeys(settings.twin, settings.prefix)
-        server = f"client {id(client)}" if client is not None else connection.identity(settings.redis_url)
-        key = (server, settings.prefix, settings.twin)
-        with _alone(key):
-            known = _managers.get(key)
-            if isinstance(known, cls):
-                known._reopen(settings, given, model, results)
-                known._users += 1
-                return known
-            manager = super().__new__(cls)
-            store = connection.connect(settings) if client is None else connection.adopt(client)
-            try:
-                manager._open(Twin(keys, settings, model), store, results)
-            except BaseException:
-                store.close()
-                raise
-            manager._key = key
-            _managers[key] = manager
-            return manager
+        return cls._only_one(Asked.of(locals()), None)
 
-    def _open(self, twin: Twin, store: connection.Store, results: Any) -> None:
-        self._twin, self._driver, self._users = twin, Driver(store, twin.keys), 1
-        folder = files.ResultsFolder(twin.settings.results_dir)
-        self._results = folder if results is None or isinstance(results, str | Path) else results
-        self._driver.drive(twin.open())
+    def _begin(self, asked: Asked) -> None:
+        store = connection.connect(asked.settings) if asked.client is None else connection.adopt(asked.client)
+        self._driver = Driver(store, self.keys)
+        try:
+            self._driver.drive(self._twin.open())
+        except BaseException:
+            store.close()
+            raise
 
-    def _reopen(self, asked: Settings, given: Mapping[str, Any], model: type[BaseModel] | None, results: Any) -> None:
-        fixed = ("validation", "actor", "max_bytes", "auto_timestamp", "results_dir", "timeout", "retries")
-        differing = [
-            f"{ARGUMENTS.get(name, name)}={given[name]!r} (it is {self._in_force(name)!r})"
-            for name in fixed
-            if given[name] is not None and getattr(asked, name) != self._in_force(name)
-        ]
-        if model is not None and model is not self._twin.model:
-            known = self._twin.model
-            differing.append(f"model={model.__name__} (it is {known.__name__ if known else 'whichever the twin has'})")
-        if results is not None and not isinstance(results, str | Path) and results is not self._results:
-            differing.append("results=(another object)")
-        if differing:
-            raise UsageError(
-                f"twin {self.twin!r} is open in this process with other arguments: {', '.join(differing)}: "
-                "close() it first, or leave them out"
-            )
-        # As it is now: another process may have changed it.
-        if asked.history_length is not None and given["history_length"] is not None:
-            self._driver.drive(self._twin.want_history_length(asked.history_length))
+    def _ask_again(self, asked: Asked) -> None:
+        super()._ask_again(asked)
+        if asked.length is not None:
+            # As it is now: another process may have changed it.
+            self._driver.drive(self._twin.want_history_length(asked.length))
 
-    def _in_force(self, name: str) -> Any:
-        """What a setting comes to: the one that was asked for, else the twin's own."""
-        asked_for = getattr(self._twin.settings, name)
-        own = self._twin.actor if name == "actor" else getattr(self._twin.config, name, None)
-        return own if asked_for is None else asked_for
+    def _place(self) -> str:
+        return self._driver.store.name
 
     # --- writing ---------------------------------------------------------------------------------------------
 
@@ -271,17 +195,17 @@ class StateManager:
 
     def clear_history(self) -> int:
         """Removes the past states; the state and its version stay. Returns how many were removed."""
-        return self._driver.run(protocol.clear(self._twin.keys, self._twin.actor))
+        return self._driver.run(protocol.clear(self.keys, self._twin.actor))
 
     def delete(self) -> int:
         """Removes the twin with all its keys, its model among them. Returns the version that it had, or 0."""
-        return self._driver.run(protocol.delete(self._twin.keys, self._twin.actor))
+        return self._driver.run(protocol.delete(self.keys, self._twin.actor))
 
     # --- reading ---------------------------------------------------------------------------------------------
 
     def get_current_state(self) -> State:
         """The state, the caller's own copy; empty before the first commit."""
-        return self._driver.run(protocol.current_state(self._twin.keys))
+        return self._driver.run(protocol.current_state(self.keys))
 
     @property
     def current_state(self) -> State:
@@ -290,14 +214,11 @@ class StateManager:
 
     def snapshot(self) -> Snapshot:
         """The state, with its version and who committed it when."""
-        return self._driver.run(protocol.snapshot(self._twin.keys))
+        return self._driver.run(protocol.snapshot(self.keys))
 
     def get_history(self, limit: int | None = None) -> list[State]:
         """The past states, oldest first: the most recent ``limit`` of them, or all."""
-        most = _whole("limit", limit)
-        if most is not None and most <= 0:
-            return []
-        return self._driver.run(protocol.history(self._twin.keys, 0, -1 if most is None else most - 1))
+        return self._driver.drive(reads.history(self.keys, limit))
 
     @property
     def state_history(self) -> StateHistory:
@@ -306,11 +227,18 @@ class StateManager:
 
     @property
     def history_length(self) -> int:
-        """How many past states are kept at most; setting it trims at once."""
-        return self._driver.run(protocol.config(self._twin.keys)).history_length
+        """How many past states are kept at most.
+
+        To set it is `set_history_length`.
+        """
+        return self._driver.drive(reads.history_length(self.keys))
 
     @history_length.setter
     def history_length(self, length: int) -> None:
+        self.set_history_length(length)
+
+    def set_history_length(self, length: int) -> None:
+        """Changes how many past states are kept at most; those over it are removed at once."""
         self._driver.drive(self._twin.set_history_length(length))
 
     def get_commits(self, limit: int | None = None, before: int | None = None) -> list[HistoryEntry]:
@@ -320,9 +248,7 @@ class StateManager:
             limit: at most so many; None for all.
             before: only versions below this one, to turn pages.
         """
-        return self._driver.run(
-            protocol.commits(self._twin.keys, _whole("limit", limit), _whole("before", before)),
-        )
+        return self._driver.run(reads.commits(self.keys, limit, before))
 
     def get_state_at_time(self, timestamp: str | datetime) -> State | None:
         """The state that held at a time: the newest whose own timestamp is not after it; None where none is kept.
@@ -333,21 +259,11 @@ class StateManager:
         Raises:
             UsageError: the text is not a time.
         """
-        try:
-            moment = parse_timestamp(timestamp) if isinstance(timestamp, str) else timestamp
-            if not isinstance(moment, datetime):
-                raise TypeError("a datetime or ISO 8601 text is wanted")  # noqa: TRY301 - said in one place
-            text = format_timestamp(moment)
-        except (ValueError, TypeError) as error:
-            raise UsageError(f"timestamp={timestamp!r}: {error}") from error
-        return self._driver.run(protocol.at_time(self._twin.keys, text))
+        return self._driver.run(reads.at_time(self.keys, timestamp))
 
     def get_state_at_version(self, version: int) -> State | None:
         """The state at a version; None where there is no such version, or it has left the history."""
-        number = _whole("version", version)
-        if number is None:
-            raise UsageError("version=None: use a whole number")
-        return self._driver.run(protocol.at_version(self._twin.keys, number)) if number > 0 else None
+        return self._driver.drive(reads.at_version(self.keys, version))
 
     def diff(self, old_version: int, new_version: int | None = None) -> list[Change]:
         """What changed from one version to another, or to the current state: pointer, before, after.
@@ -355,20 +271,78 @@ class StateManager:
         Raises:
             UsageError: a version that is not there (any more).
         """
-        new = self.get_current_state() if new_version is None else self._known_state(new_version)
-        return patch.diff(self._known_state(old_version), new)
+        return self._driver.drive(reads.diff(self.keys, old_version, new_version))
 
-    def _known_state(self, version: int) -> State:
-        state = self.get_state_at_version(version)
-        if state is None:
-            raise UsageError(f"twin {self.twin!r}: version {version} never was, or has left the history")
-        return state
+    # --- following -------------------------------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        since: int | str | None = None,
+        *,
+        paths: Iterable[str] | None = None,
+        source: Source = "channel",
+        timeout: float | None = None,
+        heartbeat: float | None = None,
+    ) -> Subscription:
+        """The events of the twin: every commit in the order of the versions, each once (docs/delivery.md).
+
+        Args:
+            since: a version, or the ``position`` of an event, after which to begin; None begins now.
+            paths: JSON Pointers: only commits that changed something there, below or above.
+            source: what wakes it up: the twin's ``channel``, or the ``keyspace`` notifications of its state.
+            timeout: seconds without an event after which the iteration ends; None never.
+            heartbeat: seconds without an event after which a `Heartbeat` is handed out.
+
+        Returns:
+            An iterator of `StateEvent`, `HistoryGap`, `StateRolledBack`, `ForeignWrite` and `Heartbeat`. It stands
+            when it is returned: what is committed from now on comes.
+
+        Raises:
+            UsageError: an argument is not allowed.
+            StoreUnavailable: no answer from the server.
+            StoreError: the server refuses the channel, or makes no keyspace notifications.
+        """
+        wish = Wish.of(since=since, paths=paths, source=source, timeout=timeout, heartbeat=heartbeat)
+        return self._closed_with(Subscription(self._driver, self.keys, wish, self._patience))
+
+    def on_change(
+        self,
+        callback: Callable[[Event], object],
+        *,
+        paths: Iterable[str] | None = None,
+        since: int | str | None = None,
+        source: Source = "channel",
+    ) -> Handle:
+        """Calls back for each event, in order; ``close()`` of what it returns ends that.
+
+        What the callback raises is logged, and the next event comes all the same. Arguments and errors are those
+        of `subscribe`.
+        """
+        return self._closed_with(Handle(self.subscribe(since, paths=paths, source=source), callback))
+
+    def mirror(self, *, max_age: float | None = None) -> Mirror:
+        """A local copy of the state, for reading only, that the events keep current.
+
+        Args:
+            max_age: how old, in seconds, what is read from it may be; older, it raises StaleMirror.
+
+        Raises:
+            StoreUnavailable: no answer from the server.
+        """
+        return self._closed_with(Mirror(self._driver, self.keys, self._patience, max_age))
 
     # --- checking, model -------------------------------------------------------------------------------------
 
     def validate_state(self, state: Any) -> tuple[bool, str]:
         """Whether the state would be accepted by `set_state`, and else why not. Changes nothing."""
         return self._driver.drive(self._twin.validate(state))
+
+    def verify(self) -> list[Disagreement]:
+        """Whether state, meta and history are what commits made, byte for byte: where they are not, in words.
+
+        Reads the whole history, page by page, and changes nothing; others may commit meanwhile. Empty: all agree.
+        """
+        return self._driver.drive(verify.verify(self.keys))
 
     def publish_model(self, model: type[BaseModel], *, validation: str | None = None, force: bool = False) -> None:
         """Replaces the twin's model: from now on its rules bind every writer.
@@ -381,18 +355,18 @@ class StateManager:
         Raises:
             StateValidationError: the state that is there does not fit; nothing was changed.
         """
-        with _alone(self._key):
+        with alone(self._key):
             self._driver.drive(self._twin.publish_model(model, validation, force))
 
     @property
     def config(self) -> TwinConfig:
         """The twin's settings as they stand in Redis."""
-        return self._driver.run(protocol.config(self._twin.keys))
+        return self._driver.run(protocol.config(self.keys))
 
     @property
     def schema(self) -> Any:
         """The published model's JSON Schema."""
-        return self._driver.run(protocol.published_schema(self._twin.keys))
+        return self._driver.run(protocol.published_schema(self.keys))
 
     # --- files -----------------------------------------------------------------------------------------------
 
@@ -409,12 +383,7 @@ class StateManager:
             NoState: there is nothing to export.
             OSError: the file cannot be written.
         """
-        text = pretty(self._driver.run(protocol.state_text(self._twin.keys)))
-        if file_path is None:
-            files.write_new(Path(self._results.folder()), files.export_name(datetime.now()), text)
-        else:
-            files.write_atomically(Path(file_path), text)
-        return True
+        return self._write_file(self._driver.run(protocol.state_text(self.keys)), file_path)
 
     def import_state(self, file_path: str | Path) -> bool:
         """Commits the state in a file, validated like any commit, its numbers with their digits.
@@ -428,21 +397,10 @@ class StateManager:
         Raises:
             FileNotFoundError: no such file; the places tried are named. The other errors are those of `set_state`.
         """
-        path = files.find_import(file_path, Path(self._results.folder()))
-        self._driver.drive(self._twin.set(JSONText(files.read_text(path)), Options(), "import"))
+        self._driver.drive(self._twin.set(self._read_file(file_path), Options(), "import"))
         return True
 
     # --- itself ----------------------------------------------------------------------------------------------
-
-    @property
-    def twin(self) -> str:
-        """The twin's id."""
-        return self._twin.keys.twin
-
-    @property
-    def keys(self) -> TwinKeys:
-        """The twin's keys in Redis."""
-        return self._twin.keys
 
     @property
     def client(self) -> redis.Redis:
@@ -450,49 +408,18 @@ class StateManager:
         return self._driver.store.client
 
     def close(self) -> None:
-        """Gives back the connections, whoever else has this object; the next StateManager(...) of this twin is new.
+        """Gives back the connections, whoever else has this object; the next StateManager(...) of it is new.
 
         The end of a with statement does so only for the last of those who asked for it.
         """
-        with _lock:
-            if _managers.get(self._key) is self:
-                del _managers[self._key]
+        self._forget()
+        for one in self._following():
+            one.close()
         self._driver.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with _lock:
-            self._users -= 1
-            last = self._users <= 0
-        if last:
+        if self._was_last():
             self.close()
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            f"{self!r} cannot be copied or pickled: there is one per process; "
-            "pass on its arguments, and call StateManager(...) there"
-        )
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.twin!r} at {self._driver.store.name}>"
-
-
-def _whole(name: str, number: Any) -> int | None:
-    """A whole number of any kind, numpy's too, or None."""
-    if number is None:
-        return None
-    try:
-        if isinstance(number, bool):
-            raise TypeError  # noqa: TRY301 - an int to Python only
-        return operator.index(number)
-    except TypeError:
-        raise UsageError(f"{name}={number!r}: use a whole number") from None
-
-
-def _check_parts(url: object, client: object, results: object) -> None:
-    if url is not None and client is not None:
-        raise UsageError("url and client: give one of them")
-    if results is not None and not isinstance(results, str | Path | files.ResultsManager):
-        raise UsageError(f"results={results!r}: wanted a folder, or an object with a folder()")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterator, Sequence
-from typing import overload
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from typing import Any, overload
 
-from circman_redis import protocol
+from circman_redis import protocol, reads
 from circman_redis.driver import Driver
 from circman_redis.keys import TwinKeys
+from circman_redis.link import Link
 from circman_redis.results import State
 
 
@@ -31,21 +31,42 @@ class StateHistory(Sequence[State]):
     def __getitem__(self, index: int) -> State: ...
     @overload
     def __getitem__(self, index: slice) -> list[State]: ...
-    def __getitem__(self, index: int | slice) -> State | list[State]:
-        if isinstance(index, slice):
-            return self._all()[index]
-        # The list in Redis has the newest first: -1 here is 0 there.
-        there = -1 - operator.index(index)
-        found = self._driver.run(protocol.history(self._keys, there, there))
-        if not found:
-            raise IndexError(f"twin {self._keys.twin!r} has no past state {index}")
-        return found[0]
+    def __getitem__(self, index: int | slice) -> Any:
+        return self._driver.drive(reads.past(self._keys, index))
 
     def __iter__(self) -> Iterator[State]:
-        return iter(self._all())
+        return iter(self[:])
 
     def __repr__(self) -> str:
         return f"<{len(self)} past states of twin {self._keys.twin!r}, oldest first>"
 
-    def _all(self) -> list[State]:
-        return self._driver.run(protocol.history(self._keys, 0, -1))
+
+class AsyncStateHistory:
+    """The same for asyncio: ``await history[-1]``, ``await history[1:3]``, ``async for``, ``await history.length()``.
+
+    Args:
+        link: the way to the twin.
+        keys: the twin's.
+    """
+
+    def __init__(self, link: Link, keys: TwinKeys) -> None:
+        self._link = link
+        self._keys = keys
+
+    async def length(self) -> int:
+        """How many there are."""
+        return await self._link.run(protocol.history_size(self._keys))
+
+    @overload
+    def __getitem__(self, index: int) -> Awaitable[State]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Awaitable[list[State]]: ...
+    def __getitem__(self, index: int | slice) -> Awaitable[Any]:
+        return self._link.drive(reads.past(self._keys, index))
+
+    async def __aiter__(self) -> AsyncIterator[State]:
+        for state in await self[:]:
+            yield state
+
+    def __repr__(self) -> str:
+        return f"<past states of twin {self._keys.twin!r}, oldest first>"

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,6 +103,16 @@ class Server:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """It runs, takes connections, and answers nobody."""
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.process.pid, signal.SIGCONT)
 
     def stop(self) -> None:
         """Ends it, and removes its folder."""

@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+import redis
 
 from circman_redis import InvalidJSON, JSONText, NoState, StateManager, StateTooLarge, StateValidationError
+from tests.contract.conftest import Managers
+from tests.servers import Server
 
 TEXT = b'{"timestamp":"2025-02-24T14:20:07.123456","a":[],"b":22.50,"c":12345678901234567890,"d":"{\\"\xc3\xa9"}'
 
@@ -22,14 +25,14 @@ def test_export_is_pretty_and_keeps_every_digit(twin: StateManager, tmp_path: Pa
     )
 
 
-def test_import_brings_it_back_to_the_byte(twin: StateManager, tmp_path: Path) -> None:
+def test_import_brings_it_back_to_the_byte(twin: StateManager, raw: redis.Redis, tmp_path: Path) -> None:
     """Validated like any commit, and recorded as an import."""
     twin.set_state(JSONText(TEXT))
-    stored = twin.client.get(twin.keys.state)
+    stored = raw.get(twin.keys.state)
     twin.export_state(tmp_path / "out.json")
     twin.update_state({"a": 1})
     assert twin.import_state(tmp_path / "out.json") is True
-    assert twin.client.get(twin.keys.state) == stored
+    assert raw.get(twin.keys.state) == stored
     assert twin.snapshot().op == "import"
 
 
@@ -90,14 +93,14 @@ def test_nothing_to_export(twin: StateManager, tmp_path: Path) -> None:
     assert not (tmp_path / "out.json").exists()
 
 
-def test_a_host_application_brings_its_own_folder(twin: StateManager, tmp_path: Path) -> None:
+def test_a_host_application_brings_its_own_folder(manager: Managers, server: Server, tmp_path: Path) -> None:
     """Anything with a folder() will do."""
 
     class Host:
         def folder(self) -> Path:
             return tmp_path / "host"
 
-    with StateManager("hosted", client=twin.client, results=Host()) as hosted:
+    with manager("hosted", url=server.url, results=Host()) as hosted:
         hosted.set_state({"a": 1})
         hosted.export_state()
     assert len(list((tmp_path / "host").iterdir())) == 1

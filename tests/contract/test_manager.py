@@ -13,54 +13,57 @@ from typing import Any
 import fakeredis
 import pytest
 import redis
+from pydantic import BaseModel
 
-from circman_redis import CorruptTwin, StateManager, StoreError, StoreUnavailable, UsageError
-from circman_redis import manager as manager_module
+from circman_redis import CorruptTwin, StateManager, StoreError, StoreUnavailable, UsageError, registry
+from circman_redis.codec import decode
 from circman_redis.connection import identity, without_password
+from circman_redis.settings import Settings
+from tests.contract.conftest import Managers
 from tests.servers import Server
 
 
-def test_the_same_call_gives_the_same_object(server: Server, twin_id: str) -> None:
+def test_the_same_call_gives_the_same_object(manager: Managers, server: Server, twin_id: str) -> None:
     """Per server, prefix and twin; a closed one is not given out again."""
-    with StateManager(twin_id, url=server.url, actor="a") as twin:
-        assert StateManager(twin_id, url=server.url, actor="a") is twin
-        assert StateManager(twin_id, url=server.url) is twin
-        with StateManager(twin_id, url=server.url, prefix="other") as other:
+    with manager(twin_id, url=server.url, actor="a") as twin:
+        assert manager(twin_id, url=server.url, actor="a") is twin
+        assert manager(twin_id, url=server.url) is twin
+        with manager(twin_id, url=server.url, prefix="other") as other:
             assert other is not twin
             other.set_state({"a": 1})
             assert twin.get_current_state() == {}
-    assert StateManager(twin_id, url=server.url) is twin  # others had asked for it too
+    assert manager(twin_id, url=server.url) is twin  # others had asked for it too
     twin.close()
-    with StateManager(twin_id, url=server.url) as again:
+    with manager(twin_id, url=server.url) as again:
         assert again is not twin
     with pytest.raises(UsageError, match="is closed"):
         twin.get_current_state()
     twin.close()
 
 
-def test_a_differing_history_length_changes_the_twin(server: Server, twin_id: str) -> None:
+def test_a_differing_history_length_changes_the_twin(manager: Managers, server: Server, twin_id: str) -> None:
     """Anything else that differs is an error that names it."""
-    with StateManager(twin_id, url=server.url, history_length=10) as twin:
-        assert StateManager(twin_id, url=server.url, history_length=5) is twin
+    with manager(twin_id, url=server.url, history_length=10) as twin:
+        assert manager(twin_id, url=server.url, history_length=5) is twin
         assert twin.history_length == 5
         for differing in (
             {"actor": "b"},
             {"validation": "strict"},
-            {"model": manager_module.BaseModel},
+            {"model": BaseModel},
             {"timeout": 3},
         ):
             with pytest.raises(UsageError, match=next(iter(differing))):
-                StateManager(twin_id, url=server.url, **differing)
+                manager(twin_id, url=server.url, **differing)
 
 
-def test_a_nested_with_does_not_close_the_outer_one(server: Server, twin_id: str) -> None:
+def test_a_nested_with_does_not_close_the_outer_one(manager: Managers, server: Server, twin_id: str) -> None:
     """It is one object: the last one out closes it."""
-    with StateManager(twin_id, url=server.url) as outer:
-        with StateManager(twin_id, url=server.url) as inner:
+    with manager(twin_id, url=server.url) as outer:
+        with manager(twin_id, url=server.url) as inner:
             assert inner is outer
         assert outer.set_state({"a": 1}).version == 1
-    kept = StateManager(twin_id, url=server.url)
-    with StateManager(twin_id, url=server.url) as borrowed:
+    kept = manager(twin_id, url=server.url)
+    with manager(twin_id, url=server.url) as borrowed:
         assert borrowed is kept
     assert kept.get_current_state()["a"] == 1
     kept.close()
@@ -114,7 +117,7 @@ def test_safe_after_a_fork(server: Server, twin_id: str) -> None:
     """Parent and child go on with the manager that they had, each on connections of its own."""
     with StateManager(twin_id, url=server.url) as twin:
         twin.set_state({"n": 0})
-        with manager_module._lock:  # as if another thread held it at the fork
+        with registry._lock:  # as if another thread held it at the fork
             child = os.fork()
             if child == 0:
                 status = 1
@@ -133,7 +136,7 @@ def test_safe_after_a_fork(server: Server, twin_id: str) -> None:
 
 
 def test_settings_come_from_arguments_then_the_environment(
-    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    manager: Managers, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Then come the defaults."""
     environment = {
@@ -146,14 +149,14 @@ def test_settings_come_from_arguments_then_the_environment(
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with StateManager() as twin:
+    with manager() as twin:
         assert twin.keys.state == "env:{from-env}:state"
         assert twin.history_length == 7
         twin.set_state({"a": 1})
         assert twin.snapshot().actor == "env-actor"
         twin.export_state()
         assert len(list((tmp_path / "out").iterdir())) == 1
-    with StateManager("argument", history_length=9, actor="me") as twin:
+    with manager("argument", history_length=9, actor="me") as twin:
         assert (twin.twin, twin.history_length) == ("argument", 9)
 
 
@@ -178,23 +181,23 @@ def test_settings_come_from_arguments_then_the_environment(
         ({"history_length": 10**18}, "history_length=1000000000000000000"),
     ],
 )
-def test_wrong_settings_are_named(arguments: dict[str, Any], named: str) -> None:
+def test_wrong_settings_are_named(manager: Managers, arguments: dict[str, Any], named: str) -> None:
     """With what is allowed, before any server is asked."""
     with pytest.raises(UsageError, match=named.replace("{", r"\{").replace("?", r"\?")):
-        StateManager(**arguments)
+        manager(**arguments)
 
 
-def test_a_wrong_setting_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_setting_in_the_environment_is_named(manager: Managers, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its variable."""
     monkeypatch.setenv("CIRCMAN_HISTORY_LENGTH", "many")
     with pytest.raises(UsageError, match="CIRCMAN_HISTORY_LENGTH"):
-        StateManager("x", url="redis://localhost:1/0")
+        manager("x", url="redis://localhost:1/0")
 
 
-def test_no_server_is_a_clear_error() -> None:
+def test_no_server_is_a_clear_error(manager: Managers) -> None:
     """It names the server, and never the password."""
     with pytest.raises(StoreUnavailable) as caught:
-        StateManager("x", url="redis://user:secret@127.0.0.1:1/0", retries=0)
+        manager("x", url="redis://user:secret@127.0.0.1:1/0", retries=0)
     assert "127.0.0.1:1" in str(caught.value)
     assert "secret" not in str(caught.value) + repr(caught.value.__cause__)
     assert isinstance(caught.value, ConnectionError)
@@ -241,47 +244,57 @@ def test_the_embedded_server_of_the_user_has_three_names(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("url", ["redis://:se/cret@host", "redis://:se[cret@host", "redis://host?nonsense=1"])
-def test_a_url_that_cannot_be_read_shows_no_password(url: str) -> None:
+def test_a_url_that_cannot_be_read_shows_no_password(manager: Managers, url: str) -> None:
     """Neither in the message nor in what caused it."""
     with pytest.raises(UsageError, match="host") as caught:
-        StateManager("x", url=url)
+        manager("x", url=url)
     assert "cret" not in str(caught.value) + repr(caught.value.__cause__)
-    assert "cret" not in repr(manager_module.Settings.from_arguments(redis_url=url))
+    assert "cret" not in repr(Settings.from_arguments(redis_url=url))
 
 
-def test_the_arguments_in_force_may_be_said_again(server: Server, twin_id: str, tmp_path: Path) -> None:
+def test_the_arguments_in_force_may_be_said_again(
+    manager: Managers, server: Server, twin_id: str, tmp_path: Path
+) -> None:
     """In any form: those of the first call, and those that the twin has."""
     arguments: dict[str, Any] = {"url": server.url, "timeout": 10, "results": str(tmp_path), "history_length": 10}
-    with StateManager(twin_id, **arguments) as twin:
-        assert StateManager(twin_id, **arguments) is twin
+    with manager(twin_id, **arguments) as twin:
+        assert manager(twin_id, **arguments) is twin
         defaults = {"validation": "standard", "auto_timestamp": True, "max_bytes": 1_048_576, "actor": twin._twin.actor}
-        assert StateManager(twin_id, url=server.url, **defaults) is twin
-        with StateManager(twin_id, client=server.client()) as elsewhere:
+        assert manager(twin_id, url=server.url, **defaults) is twin
+        with manager(twin_id, client=server.client()) as elsewhere:
             elsewhere.history_length = 20
-        assert StateManager(twin_id, **arguments).history_length == 10
+        assert manager(twin_id, **arguments).history_length == 10
 
 
-def test_a_manager_is_not_copied(twin: StateManager) -> None:
+def test_a_manager_is_not_copied(server: Server, twin_id: str) -> None:
     """It would be another one on the same connections, or another twin altogether."""
-    for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
-        with pytest.raises(TypeError, match="cannot be copied or pickled"):
-            attempt(twin)
+    with StateManager(twin_id, url=server.url) as twin:
+        for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="cannot be copied or pickled"):
+                attempt(twin)
 
 
-def test_a_refused_user_is_said_at_once(own_server: Server, twin_id: str) -> None:
+def test_a_refused_user_is_said_at_once(manager: Managers, own_server: Server, twin_id: str) -> None:
     """It is no lost connection, and does not get better by trying again."""
     with own_server.client() as client:
         client.config_set("requirepass", "another")
     with pytest.raises(StoreError, match="the user and the password") as caught:
-        StateManager(twin_id, url=own_server.url, retries=50)
+        manager(twin_id, url=own_server.url, retries=50)
     assert not isinstance(caught.value, StoreUnavailable)
 
 
-def test_retries_do_not_multiply(own_server: Server, twin_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retries_do_not_multiply(
+    manager: Managers, own_server: Server, twin_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A command's are not made for each of its connection's."""
     pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
     monkeypatch.setattr("redis.retry.sleep", pauses.append)
-    with StateManager(twin_id, url=own_server.url, retries=3) as twin:
+    monkeypatch.setattr("redis.asyncio.retry.sleep", pause)
+    with manager(twin_id, url=own_server.url, retries=3) as twin:
         twin.set_state({"a": 1})
         own_server.kill()
         for call in (twin.get_current_state, lambda: twin.set_state({"a": 2})):
@@ -291,17 +304,17 @@ def test_retries_do_not_multiply(own_server: Server, twin_id: str, monkeypatch: 
             assert len(pauses) <= 3
 
 
-def test_a_client_that_decodes_is_refused(server: Server, twin_id: str) -> None:
+def test_a_client_that_decodes_is_refused(manager: Managers, server: Server, twin_id: str) -> None:
     """Replies are read as bytes."""
     with server.client(decode_responses=True) as client, pytest.raises(UsageError, match="decode_responses"):
-        StateManager(twin_id, client=client)
+        manager(twin_id, client=client)
 
 
-def test_what_redis_refuses_is_a_store_error(twin: StateManager) -> None:
+def test_what_redis_refuses_is_a_store_error(twin: StateManager, raw: redis.Redis) -> None:
     """With the command and what the server said; a wrong type is named by its key."""
     twin.set_state({"a": 1})
-    twin.client.delete(twin.keys.history)
-    twin.client.set(twin.keys.history, "x")
+    raw.delete(twin.keys.history)
+    raw.set(twin.keys.history, "x")
     with pytest.raises(CorruptTwin, match="history"):
         twin.update_state({"b": 1})
     with pytest.raises(StoreError, match="WRONGTYPE"):
@@ -335,7 +348,7 @@ def test_one_event_is_published_per_commit(twin: StateManager, client: redis.Red
         twin.delete()
         events = [channel.get_message(timeout=5) for _ in range(5)]
         assert channel.get_message(timeout=0.05) is None
-    bodies = [manager_module.protocol.decode(event["data"]) for event in events if event]
+    bodies = [decode(event["data"]) for event in events if event]
     assert [(one["op"], one["version"]) for one in bodies] == [
         ("set", 1),
         ("merge", 2),

@@ -6,6 +6,7 @@ import json
 from typing import Annotated, Any, Literal, Self
 
 import pytest
+import redis
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from circman_redis import (
@@ -18,7 +19,9 @@ from circman_redis import (
     StateValidationError,
     TwinState,
     UsageError,
+    checks,
 )
+from tests.contract.conftest import Managers
 from tests.servers import Server
 
 
@@ -52,16 +55,11 @@ class Timed(BaseModel):
     timestamp: float = 0
 
 
-def other_process(server: Server, twin_id: str, **arguments: Any) -> StateManager:
-    """A manager as another process would have it: one that is not shared with the tests' own."""
-    return StateManager(twin_id, client=server.client(), **arguments)
-
-
-def test_the_default_model_is_published_with_its_rules(twin: StateManager) -> None:
+def test_the_default_model_is_published_with_its_rules(twin: StateManager, raw: redis.Redis) -> None:
     """A twin that has none gets TwinState with its first commit, at level standard; to look at it leaves no trace."""
     assert twin.validate_state({"environment": {"humidity": 101}})[0] is False
     assert twin.get_current_state() == {}
-    assert not list(twin.client.scan_iter())
+    assert not list(raw.scan_iter())
     twin.update_state({"a": 1})
     assert (twin.config.model, twin.config.validation, twin.config.checks) == (
         "TwinState",
@@ -69,13 +67,13 @@ def test_the_default_model_is_published_with_its_rules(twin: StateManager) -> No
         "server",
     )
     assert twin.schema["title"] == "TwinState"
-    rule = json.loads(twin.client.hget(twin.keys.rules, "/environment/humidity"))
+    rule = json.loads(raw.hget(twin.keys.rules, "/environment/humidity"))
     assert rule == {"type": "number", "minimum": 0, "maximum": 100}
 
 
-def test_rules_bind_a_writer_that_knows_no_model(server: Server, twin_id: str) -> None:
+def test_rules_bind_a_writer_that_knows_no_model(open_twin: Managers, other_process: Managers) -> None:
     """They are checked inside the commit."""
-    with StateManager(twin_id, url=server.url, model=Tank) as twin, other_process(server, twin_id) as other:
+    with open_twin(model=Tank) as twin, other_process() as other:
         twin.set_state({"level": 5})
         with pytest.raises(StateValidationError) as caught:
             other.update_state({"level": 11, "mode": "explode", "tags": ["ok", "long"]})
@@ -94,9 +92,9 @@ def test_rules_bind_a_writer_that_knows_no_model(server: Server, twin_id: str) -
         ),
     ],
 )
-def test_levels(server: Server, twin_id: str, level: str, accepted: list[Any], refused: list[Any]) -> None:
+def test_levels(open_twin: Managers, level: str, accepted: list[Any], refused: list[Any]) -> None:
     """None: a JSON object. Standard: what is there. Strict: required fields, and no unknown ones."""
-    with StateManager(twin_id, url=server.url, model=Tank, validation=level, auto_timestamp=False) as twin:
+    with open_twin(model=Tank, validation=level, auto_timestamp=False) as twin:
         for state in accepted:
             assert twin.validate_state(state) == (True, "State is valid")
             twin.set_state(state)
@@ -106,33 +104,33 @@ def test_levels(server: Server, twin_id: str, level: str, accepted: list[Any], r
                 twin.set_state(state)
 
 
-def test_strict_checks_what_a_patch_removes(server: Server, twin_id: str) -> None:
+def test_strict_checks_what_a_patch_removes(open_twin: Managers) -> None:
     """A required field cannot be merged away."""
-    with StateManager(twin_id, url=server.url, model=Tank, validation="strict", auto_timestamp=False) as twin:
+    with open_twin(model=Tank, validation="strict", auto_timestamp=False) as twin:
         twin.set_state({"level": 1, "mode": "fill"})
         twin.update_state({"mode": None})
         with pytest.raises(StateValidationError, match="/level: required"):
             twin.update_state({"level": None})
 
 
-def test_a_second_model_is_an_error_that_names_both(server: Server, twin_id: str) -> None:
+def test_a_second_model_is_an_error_that_names_both(open_twin: Managers, other_process: Managers) -> None:
     """And says how to publish a new one; the same rules under another name are no second model."""
-    with StateManager(twin_id, url=server.url, model=Tank):
+    with open_twin(model=Tank):
         with pytest.raises(ModelMismatch, match=r"'Tank'.*'TwinState'.*publish_model"):
-            other_process(server, twin_id, model=TwinState)
+            other_process(model=TwinState)
         with pytest.raises(ModelMismatch, match=r"'standard'.*'strict'.*publish_model"):
-            other_process(server, twin_id, validation="strict")
+            other_process(validation="strict")
         alike = type("Alike", (Tank,), {})
-        with other_process(server, twin_id, model=alike) as other:
+        with other_process(model=alike) as other:
             assert other.config.model == "Tank"
 
 
-def test_publish_model_replaces_it_for_everybody(server: Server, twin_id: str) -> None:
+def test_publish_model_replaces_it_for_everybody(open_twin: Managers, other_process: Managers) -> None:
     """Who goes by the twin's own model follows; who asked for the old one is told."""
     with (
-        StateManager(twin_id, url=server.url, model=Tank) as twin,
-        other_process(server, twin_id) as follower,
-        other_process(server, twin_id, model=Tank) as insister,
+        open_twin(model=Tank) as twin,
+        other_process() as follower,
+        other_process(model=Tank) as insister,
     ):
         twin.set_state({"level": 5})
         twin.publish_model(TwinState, validation="standard")
@@ -143,9 +141,9 @@ def test_publish_model_replaces_it_for_everybody(server: Server, twin_id: str) -
         assert twin.snapshot().version == 3
 
 
-def test_publish_model_wants_a_state_that_fits(server: Server, twin_id: str) -> None:
+def test_publish_model_wants_a_state_that_fits(open_twin: Managers) -> None:
     """Unless it is forced: then what is there stays, and only what is touched is checked."""
-    with StateManager(twin_id, url=server.url) as twin:
+    with open_twin() as twin:
         twin.set_state({"level": 50})
         with pytest.raises(StateValidationError, match=r"/level: 50 breaks maximum"):
             twin.publish_model(Tank)
@@ -158,9 +156,9 @@ def test_publish_model_wants_a_state_that_fits(server: Server, twin_id: str) -> 
             twin.publish_model(Tank, validation="lax")
 
 
-def test_publish_model_has_python_check_the_state_too(server: Server, twin_id: str) -> None:
+def test_publish_model_has_python_check_the_state_too(open_twin: Managers) -> None:
     """Where the rules alone find nothing wrong."""
-    with StateManager(twin_id, url=server.url) as twin:
+    with open_twin() as twin:
         twin.set_state({"low": 5, "high": 1})
         with pytest.raises(StateValidationError, match="low is above high"):
             twin.publish_model(Window)
@@ -170,9 +168,9 @@ def test_publish_model_has_python_check_the_state_too(server: Server, twin_id: s
         assert twin.config.checks == "python"
 
 
-def test_checks_that_only_python_can_make_hold_too(server: Server, twin_id: str) -> None:
+def test_checks_that_only_python_can_make_hold_too(open_twin: Managers) -> None:
     """Patterns, validators of fields and of models: on the merged state, and only if nobody was faster."""
-    with StateManager(twin_id, url=server.url, model=Window) as twin:
+    with open_twin(model=Window) as twin:
         assert twin.config.checks == "python"
         twin.set_state({"low": 0, "high": 10, "serial": "B-2"})
         twin.update_state({"low": 5})
@@ -192,9 +190,9 @@ def test_checks_that_only_python_can_make_hold_too(server: Server, twin_id: str)
         assert not twin.validate_state({"low": 2, "high": 1})[0]
 
 
-def test_who_cannot_make_those_checks_is_refused(server: Server, twin_id: str) -> None:
+def test_who_cannot_make_those_checks_is_refused(open_twin: Managers, other_process: Managers) -> None:
     """A writer without the class cannot get round them."""
-    with StateManager(twin_id, url=server.url, model=Window) as twin, other_process(server, twin_id) as other:
+    with open_twin(model=Window) as twin, other_process() as other:
         twin.set_state({"low": 0})
         for write in (lambda: other.update_state({"low": 5}), lambda: other.set_state({"low": 5})):
             with pytest.raises(ModelMismatch, match="only Python can make"):
@@ -202,25 +200,25 @@ def test_who_cannot_make_those_checks_is_refused(server: Server, twin_id: str) -
         assert other.get_current_state()["low"] == 0
 
 
-def test_a_python_checked_write_is_made_on_the_state_that_was_checked(server: Server, twin_id: str) -> None:
+def test_a_python_checked_write_is_made_on_the_state_that_was_checked(
+    open_twin: Managers, server: Server, twin_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two writers that would each be right alone cannot be wrong together."""
-    with StateManager(twin_id, url=server.url, model=Window) as twin:
+    with open_twin(model=Window) as twin, StateManager(twin_id, client=server.client(), model=Window) as other:
         twin.set_state({"low": 0, "high": 10})
-        with other_process(server, twin_id, model=Window) as other:
-            driver, raced = twin._driver, []
-            real = driver.run
+        check, raced = checks.refuse, []
 
-            def run(call: Any) -> Any:
-                value = real(call)
-                if call.target == "lookup" and not raced:
-                    raced.append(other.update_state({"high": 4}))
-                return value
+        def check_and_be_overtaken(*about: Any) -> None:
+            check(*about)
+            if not raced:
+                raced.append("now")
+                other.update_state({"high": 4})
 
-            driver.run = run  # type: ignore[method-assign]
-            with pytest.raises(StateValidationError, match="low is above high"):
-                twin.update_state({"low": 5})
-            assert raced
-            assert twin.update_state({"low": 3}).version == 3
+        monkeypatch.setattr(checks, "refuse", check_and_be_overtaken)
+        with pytest.raises(StateValidationError, match="low is above high"):
+            twin.update_state({"low": 5})
+        assert raced
+        assert twin.update_state({"low": 3}).version == 3
 
 
 def test_validate_state_says_what_a_set_would(twin: StateManager) -> None:
@@ -237,9 +235,9 @@ def test_validate_state_says_what_a_set_would(twin: StateManager) -> None:
     assert twin.validate_state({"a": 1}) == (True, "State is valid")
 
 
-def test_who_asked_for_another_model_stays_refused(server: Server, twin_id: str) -> None:
+def test_who_asked_for_another_model_stays_refused(other_process: Managers) -> None:
     """Whatever it looked at or set in between: it cannot pass for one that made the new model's checks."""
-    with other_process(server, twin_id, model=Tank) as insister, other_process(server, twin_id) as other:
+    with other_process(model=Tank) as insister, other_process() as other:
         other.set_state({"level": 1})
         other.publish_model(Window)
         assert insister.validate_state({"low": 5, "high": 1})[0] is False
@@ -250,17 +248,17 @@ def test_who_asked_for_another_model_stays_refused(server: Server, twin_id: str)
         assert other.snapshot().version == 1
 
 
-def test_checks_in_python_bind_whoever_opened_the_twin_at_level_none(server: Server, twin_id: str) -> None:
+def test_checks_in_python_bind_whoever_opened_the_twin_at_level_none(other_process: Managers) -> None:
     """At none everybody may write; once the level is raised, nobody goes on as before."""
     with (
-        other_process(server, twin_id, model=Window, validation="none") as first,
-        other_process(server, twin_id, model=Window) as second,
-        other_process(server, twin_id) as without_the_class,
+        other_process(model=Window, validation="none") as first,
+        other_process(model=Window) as second,
+        other_process() as without_the_class,
     ):
         first.set_state({"low": 0, "high": 1})
         without_the_class.update_state({"low": 0.5})
         without_the_class.publish_model(Window, validation="standard")
-        with other_process(server, twin_id, model=Window) as writer:
+        with other_process(model=Window) as writer:
             writer.update_state({"low": 0})
         for write in (first.set_state, first.update_state, second.set_state, second.update_state):
             with pytest.raises((ModelMismatch, StateValidationError)):
@@ -269,9 +267,9 @@ def test_checks_in_python_bind_whoever_opened_the_twin_at_level_none(server: Ser
         assert second.get_current_state()["low"] == 0.25
 
 
-def test_an_expected_version_that_is_still_to_come_is_refused_at_once(server: Server, twin_id: str) -> None:
+def test_an_expected_version_that_is_still_to_come_is_refused_at_once(open_twin: Managers) -> None:
     """What was checked, or changed, on one version is not committed on a later one."""
-    with StateManager(twin_id, url=server.url, model=Window) as twin:
+    with open_twin(model=Window) as twin:
         twin.set_state({"low": 0, "high": 10})
         called: list[Any] = []
         for write in (
@@ -288,7 +286,7 @@ def test_an_expected_version_that_is_still_to_come_is_refused_at_once(server: Se
 @pytest.mark.parametrize("auto_timestamp", [True, False])
 @pytest.mark.parametrize("model", [None, Tank, Window, Timed])
 def test_validate_state_and_set_state_agree(
-    server: Server, twin_id: str, level: str, auto_timestamp: bool, model: type[BaseModel] | None
+    open_twin: Managers, level: str, auto_timestamp: bool, model: type[BaseModel] | None
 ) -> None:
     """On what is valid, for every kind of model."""
     members: list[dict[str, Any]] = [
@@ -301,7 +299,7 @@ def test_validate_state_and_set_state_agree(
         {},
     ]
     arguments: dict[str, Any] = {"model": model, "validation": level, "auto_timestamp": auto_timestamp}
-    with StateManager(twin_id, url=server.url, **arguments) as twin:
+    with open_twin(**arguments) as twin:
         for state in members:
             said, why = twin.validate_state(state)
             try:
@@ -312,9 +310,9 @@ def test_validate_state_and_set_state_agree(
                 assert said, (state, why)
 
 
-def test_validate_state_answers_and_does_not_raise(server: Server, twin_id: str) -> None:
+def test_validate_state_answers_and_does_not_raise(open_twin: Managers, other_process: Managers) -> None:
     """Also for text, models, and where the class would be needed."""
-    with StateManager(twin_id, url=server.url, model=Window) as twin, other_process(server, twin_id) as other:
+    with open_twin(model=Window) as twin, other_process() as other:
         assert twin.validate_state(JSONText("[1]")) == (False, "State must be a dictionary")
         assert "line 1" in twin.validate_state(JSONText('{"a":'))[1]
         assert "NaN" in twin.validate_state(Window.model_construct(low=float("nan")))[1]

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy
 import pytest
+import redis
 
 from circman_redis import MISSING, Change, CorruptTwin, StateManager, UsageError
+from tests.contract.conftest import Managers
 
 
 def test_before_the_first_commit(twin: StateManager) -> None:
@@ -62,9 +64,9 @@ def test_state_history_is_a_sequence(twin: StateManager) -> None:
             history[index]
 
 
-def test_history_is_capped(server: Any, twin_id: str) -> None:
+def test_history_is_capped(open_twin: Managers) -> None:
     """At most history_length entries; a changed one trims at once, for every process."""
-    with StateManager(twin_id, url=server.url, history_length=3) as twin:
+    with open_twin(history_length=3) as twin:
         twin.update_many([{"n": n} for n in range(10)])
         assert [state["n"] for state in twin.get_history()] == [6, 7, 8]
         twin.history_length = 2
@@ -170,12 +172,12 @@ def test_clear_history_keeps_the_state_and_its_version(twin: StateManager) -> No
     assert twin.update_state({"n": 4}).version == 5
 
 
-def test_delete_removes_every_key_and_a_new_twin_has_a_new_epoch(twin: StateManager) -> None:
+def test_delete_removes_every_key_and_a_new_twin_has_a_new_epoch(twin: StateManager, raw: redis.Redis) -> None:
     """(epoch, version) names one state for ever."""
     first = twin.set_state({"n": 1})
     twin.set_state({"n": 2})
     assert twin.delete() == 2
-    assert twin.client.keys() == []
+    assert raw.keys() == []
     second = twin.set_state({"n": 3})
     assert (second.version, second.version) == (1, first.version)
     assert second.epoch != first.epoch
@@ -193,10 +195,10 @@ def test_another_program_reads_the_state_with_get(twin: StateManager, client: An
 
 
 @pytest.mark.parametrize("junk", [b"not json", b"[1]", b"\xff"])
-def test_a_state_that_something_else_wrote_is_named(twin: StateManager, junk: bytes) -> None:
+def test_a_state_that_something_else_wrote_is_named(twin: StateManager, raw: redis.Redis, junk: bytes) -> None:
     """Reading and writing say so, instead of guessing."""
     twin.set_state({"a": 1})
-    twin.client.set(twin.keys.state, junk)
+    raw.set(twin.keys.state, junk)
     for call in (twin.get_current_state, lambda: twin.update_state({"b": 1})):
         with pytest.raises(CorruptTwin, match=r"state"):
             call()

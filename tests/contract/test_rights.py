@@ -5,18 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import redis
 
 from circman_redis import StateManager, StoreError
+from tests.contract.conftest import Managers
 from tests.servers import Server, contents
 
 WRITER = ["+@all", "~circman:*", "&circman:*"]
 
 
-def manager_of(server: Server, twin_id: str, *rules: str) -> StateManager:
-    """A manager whose user has these rights."""
-    with server.client() as admin:
-        admin.execute_command("ACL", "SETUSER", "limited", "reset", "on", ">secret", *rules)
-    return StateManager(twin_id, client=server.client(username="limited", password="secret"))
+@pytest.fixture
+def manager_of(manager: Managers, server: Server, twin_id: str) -> Managers:
+    """Makes managers whose user has the rights that are named."""
+
+    def make(*rules: str) -> StateManager:
+        with server.client() as admin:
+            admin.execute_command("ACL", "SETUSER", "limited", "reset", "on", ">secret", *rules)
+        return manager(twin_id, client=server.client(username="limited", password="secret"))
+
+    return make
 
 
 @pytest.mark.parametrize(
@@ -34,27 +41,27 @@ def manager_of(server: Server, twin_id: str, *rules: str) -> StateManager:
     ],
 )
 def test_a_commit_needs_all_its_rights_before_it_writes(
-    server: Server, twin_id: str, missing: list[str], named: str
+    manager_of: Managers, open_twin: Managers, raw: redis.Redis, missing: list[str], named: str
 ) -> None:
     """Redis does not roll back a script: one that failed half-way would leave half a commit."""
-    with StateManager(twin_id, url=server.url) as twin, server.client() as admin:
+    with open_twin() as twin:
         twin.update_many([{"n": n} for n in range(3)])
-        before = contents(admin)
-        with manager_of(server, twin_id, *WRITER, *missing) as limited:
+        before = contents(raw)
+        with manager_of(*WRITER, *missing) as limited:
             writes: list[Any] = [lambda: limited.update_state({"n": 5}), lambda: limited.set_state({"n": 5})]
             writes += [limited.clear_history, limited.delete] if named == "PUBLISH" else []
             for write in writes:
                 with pytest.raises(StoreError, match=named):
                     write()
-        assert contents(admin) == before
+        assert contents(raw) == before
 
 
-def test_whoever_may_only_read_reads(server: Server, twin_id: str) -> None:
+def test_whoever_may_only_read_reads(manager_of: Managers, open_twin: Managers) -> None:
     """Opening and reading need no right to write; committing is refused."""
-    with StateManager(twin_id, url=server.url) as twin:
+    with open_twin() as twin:
         twin.update_many([{"n": n} for n in range(3)])
         reader = ["+@read", "+@scripting", "+@connection", "~circman:*"]
-        with manager_of(server, twin_id, *reader) as limited:
+        with manager_of(*reader) as limited:
             assert limited.get_current_state()["n"] == 2
             assert [state["n"] for state in limited.get_history()] == [0, 1]
             assert limited.snapshot().version == 3

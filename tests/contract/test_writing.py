@@ -18,6 +18,7 @@ from circman_redis import (
     TwinState,
     UsageError,
 )
+from tests.contract.conftest import Managers
 from tests.servers import contents
 
 SAMPLE: dict[str, Any] = {
@@ -62,7 +63,7 @@ def test_update_on_no_state_becomes_the_state(twin: StateManager) -> None:
     assert without_time(twin.get_current_state()) == {"a": {"b": 1}}
 
 
-def test_update_touches_no_other_byte(twin: StateManager) -> None:
+def test_update_touches_no_other_byte(twin: StateManager, raw: redis.Redis) -> None:
     """Numbers keep their digits, empty lists stay lists, keys keep their order."""
     before = (
         b'{"z":22.0,"a":[],"b":{},"n":12345678901234567890,"t":1740407422.123456,"x":1.50,'
@@ -71,7 +72,7 @@ def test_update_touches_no_other_byte(twin: StateManager) -> None:
     twin.set_state(JSONText(before))
     twin.update_state({"b": {"k": 1}, "timestamp": "2025-01-02T00:00:00Z"})
     after = before.replace(b'"b":{}', b'"b":{"k":1}').replace(b"2025-01-01", b"2025-01-02")
-    assert twin.client.get(twin.keys.state) == after
+    assert raw.get(twin.keys.state) == after
 
 
 def test_update_many_is_a_version_each_and_all_or_none(twin: StateManager) -> None:
@@ -136,7 +137,7 @@ def test_modify_can_write_a_null(twin: StateManager) -> None:
     assert twin.get_current_state()["a"] is None
 
 
-def test_modify_goes_again_when_somebody_was_faster(twin: StateManager) -> None:
+def test_modify_goes_again_when_somebody_was_faster(twin: StateManager, writer: StateManager) -> None:
     """The function sees the newer state, and nothing of it is lost."""
     twin.set_state({"n": 0})
     seen = []
@@ -144,7 +145,7 @@ def test_modify_goes_again_when_somebody_was_faster(twin: StateManager) -> None:
     def change(state: dict[str, Any]) -> None:
         seen.append(state["n"])
         if len(seen) == 1:
-            twin.update_state({"n": 10})
+            writer.update_state({"n": 10})
         state["n"] += 1
 
     twin.modify(change)
@@ -152,7 +153,7 @@ def test_modify_goes_again_when_somebody_was_faster(twin: StateManager) -> None:
     assert twin.get_current_state()["n"] == 11
 
 
-def test_modify_is_not_taken_in_by_a_twin_made_again(twin: StateManager) -> None:
+def test_modify_is_not_taken_in_by_a_twin_made_again(twin: StateManager, writer: StateManager) -> None:
     """At the same version, but of another epoch: the function sees the new state."""
     twin.set_state({"n": 0})
     seen = []
@@ -160,8 +161,8 @@ def test_modify_is_not_taken_in_by_a_twin_made_again(twin: StateManager) -> None
     def change(state: dict[str, Any]) -> None:
         seen.append(state["n"])
         if len(seen) == 1:
-            twin.delete()
-            twin.set_state({"n": 100})
+            writer.delete()
+            writer.set_state({"n": 100})
         state["n"] += 1
 
     twin.modify(change)
@@ -169,12 +170,12 @@ def test_modify_is_not_taken_in_by_a_twin_made_again(twin: StateManager) -> None
     assert twin.get_current_state()["n"] == 101
 
 
-def test_modify_gives_up_after_its_attempts(twin: StateManager) -> None:
+def test_modify_gives_up_after_its_attempts(twin: StateManager, writer: StateManager) -> None:
     """Bounded: then it is a StateConflict, with both versions."""
     twin.set_state({"n": 0})
 
     def change(state: dict[str, Any]) -> None:
-        twin.update_state({"n": 1})
+        writer.update_state({"n": 1})
         state["n"] = -1
 
     with pytest.raises(StateConflict) as caught:
@@ -240,18 +241,18 @@ def test_the_server_stamps_what_has_no_time(twin: StateManager) -> None:
     assert own.committed_at < stamped.committed_at
 
 
-def test_auto_timestamp_can_be_off(client: redis.Redis, server: Any, twin_id: str) -> None:
+def test_auto_timestamp_can_be_off(open_twin: Managers) -> None:
     """Then the state is what the callers made of it."""
-    with StateManager(twin_id, url=server.url, auto_timestamp=False) as twin:
+    with open_twin(auto_timestamp=False) as twin:
         assert twin.set_state({"a": 1}).timestamp is None
         twin.update_state({"b": 2})
         assert twin.get_current_state() == {"a": 1, "b": 2}
 
 
-def test_all_violations_come_together_and_nothing_changes(twin: StateManager) -> None:
+def test_all_violations_come_together_and_nothing_changes(twin: StateManager, raw: redis.Redis) -> None:
     """Each with its JSON Pointer, the rule and the value."""
     twin.set_state(SAMPLE)
-    before = contents(twin.client)
+    before = contents(raw)
     with pytest.raises(StateValidationError) as caught:
         twin.update_state(
             {
@@ -267,12 +268,12 @@ def test_all_violations_come_together_and_nothing_changes(twin: StateManager) ->
         "/environment/humidity": ({"type": "number"}, "wet"),
         "/materials/glass/inventory": ({"minimum": 0.0}, -1),
     }
-    assert contents(twin.client) == before
+    assert contents(raw) == before
 
 
-def test_what_is_too_large_is_refused_before_it_is_sent(server: Any, twin_id: str) -> None:
+def test_what_is_too_large_is_refused_before_it_is_sent(open_twin: Managers) -> None:
     """And by the script, where only the result is too large."""
-    with StateManager(twin_id, url=server.url, max_bytes=1000) as twin:
+    with open_twin(max_bytes=1000) as twin:
         with pytest.raises(StateTooLarge):
             twin.set_state({"a": "x" * 1000})
         twin.set_state({"a": "x" * 600})
@@ -295,10 +296,10 @@ def test_a_pydantic_model_is_a_state(twin: StateManager) -> None:
     assert twin.get_current_state()["materials"] == SAMPLE["materials"]
 
 
-def test_a_limit_that_somebody_raised_holds_for_everybody(twin: StateManager, server: Any) -> None:
+def test_a_limit_that_somebody_raised_holds_for_everybody(twin: StateManager, other_process: Managers) -> None:
     """Also for a manager that learned another one."""
     twin.set_state({"a": 1})
-    with StateManager(twin.twin, client=server.client(), max_bytes=3_000_000):
+    with other_process(max_bytes=3_000_000):
         assert twin.update_state({"a": "x" * 2_000_000}).version == 2
 
 

@@ -1,0 +1,372 @@
+"""Subscriptions: ``stream.py`` says what to do next, here it is done, for threads and for tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from typing import Any, Generic, Self, TypeVar
+
+import redis
+import redis.asyncio.client
+import redis.client
+
+from circman_redis.driver import AsyncDriver, Driver, drive, drive_async
+from circman_redis.errors import CircmanError, StoreUnavailable
+from circman_redis.events import Event
+from circman_redis.keys import TwinKeys
+from circman_redis.protocol import Call
+from circman_redis.stream import Action, Join, Leave, Ping, Read, Rest, Stream, Wish
+
+D = TypeVar("D", Driver, AsyncDriver)
+log = logging.getLogger("circman_redis")
+
+CLOSING = 5.0
+"""Seconds that closing waits for a callback that is under way."""
+
+AGAIN = 1.0
+"""Seconds until callbacks go on after the server refused something, a right that was taken away for example."""
+
+
+class _Subscribed(Generic[D]):
+    """What both subscriptions are made of."""
+
+    _driver: D
+
+    def __init__(self, keys: TwinKeys, wish: Wish, patience: float) -> None:
+        self.stream = Stream(keys, wish, patience=patience)
+
+    def _use(self, driver: D) -> None:
+        self._driver = driver
+        self.stream.database = driver.store.db
+
+    @property
+    def position(self) -> str:
+        """Where it is: ``subscribe(since=...)`` goes on from here."""
+        return self.stream.position
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection that listens."""
+        return self.stream.connected and not self.stream.closed
+
+    def _error(self, error: Exception) -> CircmanError:
+        if isinstance(error, redis.RedisError) and not isinstance(error, redis.InvalidResponse):
+            return self._driver.error(error, "SUBSCRIBE")
+        return StoreUnavailable(f"{self._driver.store.name}: {error}")
+
+
+class Subscription(_Subscribed[Driver], Iterator[Event]):
+    """The events of a twin, in the order of their versions; made by ``StateManager.subscribe``.
+
+    It stands from the moment that it is made. After its time-out it may be iterated again, and goes on where it was.
+
+    Args:
+        driver: the way to the twin.
+        keys: the twin's.
+        wish: what is asked for.
+        patience: seconds to wait for an answer before a connection counts as dead.
+
+    Raises:
+        StoreUnavailable: no answer from the server.
+        StoreError: what the server refused.
+    """
+
+    def __init__(self, driver: Driver, keys: TwinKeys, wish: Wish, patience: float) -> None:
+        super().__init__(keys, wish, patience)
+        self._use(driver)
+        self._pubsub: redis.client.PubSub | None = None
+        self._alone = threading.Lock()
+        try:
+            drive(self.stream.begin(), self._do)
+        except BaseException:
+            self.close()
+            raise
+
+    def __next__(self) -> Event:
+        with self._alone:
+            try:
+                event = drive(self.stream.next(), self._do)
+            finally:
+                if self.stream.closed:
+                    self._leave()
+        if event is None:
+            raise StopIteration
+        return event
+
+    def close(self) -> None:
+        """Ends it; whoever waits in another thread is let go within a quarter of a second."""
+        self.stream.closed = True
+        if self._alone.acquire(blocking=False):
+            try:
+                self._leave()
+            finally:
+                self._alone.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _do(self, action: Action | Call[Any]) -> Any:
+        if isinstance(action, Call):
+            return self._driver.run(action, once=True)
+        try:
+            return self._act(action)
+        except (redis.RedisError, OSError) as error:
+            raise self._error(error) from error
+
+    def _act(self, action: Action) -> Any:
+        match action:
+            case Join(channel):
+                self._leave()
+                self._pubsub = self._driver.store.pubsub()
+                self._pubsub.subscribe(channel)
+            case Leave():
+                self._leave()
+            case Rest(seconds):
+                time.sleep(seconds)
+            case Ping():
+                _there(self._pubsub).ping()
+            case Read(seconds):
+                return _typed(_there(self._pubsub).get_message(timeout=seconds))
+        return None
+
+    def _leave(self) -> None:
+        pubsub, self._pubsub, self.stream.connected = self._pubsub, None, False
+        if pubsub is not None:
+            pubsub.close()
+
+
+class AsyncSubscription(_Subscribed[AsyncDriver], AsyncIterator[Event]):
+    """The same for asyncio; made by ``AsyncStateManager.subscribe``.
+
+    It stands from the first event that is awaited, or from ``async with``, or once it was awaited itself. To give up
+    waiting for an event (a time-out around it, a cancelled task) loses none.
+
+    Args:
+        opened: the way to the twin, once it is open.
+        keys: the twin's.
+        wish: what is asked for.
+        patience: seconds to wait for an answer before a connection counts as dead.
+    """
+
+    _pubsub: redis.asyncio.client.PubSub | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    def __init__(
+        self, opened: Callable[[], Awaitable[AsyncDriver]], keys: TwinKeys, wish: Wish, patience: float
+    ) -> None:
+        super().__init__(keys, wish, patience)
+        self._opened = opened
+        self._alone = asyncio.Lock()
+        self._begun = False
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self._begin().__await__()
+
+    async def __anext__(self) -> Event:
+        await self._begin()
+        async with self._alone:
+            try:
+                event = await drive_async(self.stream.next(), self._do)
+            except BaseException:
+                if self.stream.closed:
+                    await self._leave()
+                raise
+            if event is None:
+                await self._leave()  # nobody may come again; if somebody does, it connects again
+                raise StopAsyncIteration
+            return event
+
+    def __del__(self) -> None:
+        # Left in the middle, by a break: garbage cannot wait until a connection is closed, but its loop can.
+        pubsub, loop = self._pubsub, self._loop
+        if pubsub is not None and loop is not None and loop.is_running():
+            loop.call_soon_threadsafe(lambda: loop.create_task(_drop(pubsub)))
+
+    async def close(self) -> None:
+        """Ends it; a task that waits for an event is let go within a quarter of a second."""
+        self.stream.closed = True
+        if not self._alone.locked():
+            await self._leave()
+
+    async def __aenter__(self) -> Self:
+        return await self._begin()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _begin(self) -> Self:
+        async with self._alone:
+            if not self._begun:
+                self._use(await self._opened())
+                self._loop = asyncio.get_running_loop()
+                try:
+                    await drive_async(self.stream.begin(), self._do)
+                except BaseException:
+                    await self._leave()
+                    raise
+                self._begun = True
+        return self
+
+    async def _do(self, action: Action | Call[Any]) -> Any:
+        try:
+            if isinstance(action, Call):
+                return await self._driver.run(action, once=True)
+            return await self._act(action)
+        except asyncio.CancelledError:
+            self.stream.timeline.behind = True  # what was under way may be lost: it is read again
+            raise
+        except (redis.RedisError, OSError) as error:
+            raise self._error(error) from error
+
+    async def _act(self, action: Action) -> Any:
+        match action:
+            case Join(channel):
+                await self._leave()
+                self._pubsub = self._driver.store.pubsub()
+                await self._pubsub.subscribe(channel)
+            case Leave():
+                await self._leave()
+            case Rest(seconds):
+                await asyncio.sleep(seconds)
+            case Ping():
+                await _there(self._pubsub).ping()
+            case Read(seconds):
+                # Not 0: then asyncio would not look at the socket at all.
+                return _typed(await _there(self._pubsub).get_message(timeout=max(seconds, 0.001)))
+        return None
+
+    async def _leave(self) -> None:
+        pubsub, self._pubsub, self.stream.connected = self._pubsub, None, False
+        if pubsub is not None:
+            await _drop(pubsub)
+
+
+async def _drop(pubsub: redis.asyncio.client.PubSub) -> None:
+    await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+
+P = TypeVar("P")
+
+
+def _there(pubsub: P | None) -> P:
+    if pubsub is None:
+        raise StoreUnavailable("the connection that listens was dropped")
+    return pubsub
+
+
+def _typed(message: Any) -> tuple[str, Any] | None:
+    return None if message is None else (message["type"], message["data"])
+
+
+# --- callbacks ---------------------------------------------------------------------------------------------
+
+
+class Handle:
+    """Calls back for each event, on a thread of its own; made by ``StateManager.on_change``.
+
+    Args:
+        subscription: where the events come from; closed with the handle.
+        callback: what is called. What it raises is logged, and the next event comes all the same.
+    """
+
+    def __init__(self, subscription: Subscription, callback: Callable[[Event], object]) -> None:
+        self._subscription = subscription
+        self._callback = callback
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"{subscription.stream.twin} events", daemon=True)
+        self._thread.start()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection that listens, and a thread that calls back."""
+        return self._subscription.connected and self._thread.is_alive()
+
+    def close(self) -> None:
+        """Ends it: no call is begun any more. One that is under way is waited for, but not for ever."""
+        self._over.set()
+        self._subscription.close()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(CLOSING)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            try:
+                for event in self._subscription:
+                    if self._over.is_set():
+                        break
+                    self._call(event)
+            except CircmanError:
+                if not self._over.is_set():
+                    log.exception("the events of a twin cannot be had; trying again")
+                    self._over.wait(AGAIN)
+        self._subscription.close()
+
+    def _call(self, event: Event) -> None:
+        try:
+            self._callback(event)
+        except Exception:
+            log.exception("a callback for events failed at %s of twin %r", event.position, event.twin)
+
+
+class AsyncHandle:
+    """The same in a task of its own; made by ``AsyncStateManager.on_change``.
+
+    Args:
+        subscription: where the events come from; closed with the handle.
+        callback: a function or a coroutine function.
+    """
+
+    def __init__(
+        self, subscription: AsyncSubscription, callback: Callable[[Event], Awaitable[object] | object]
+    ) -> None:
+        self._subscription = subscription
+        self._callback = callback
+        self._task = asyncio.create_task(self._run(), name=f"{subscription.stream.twin} events")
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection that listens, and a task that calls back."""
+        return self._subscription.connected and not self._task.done()
+
+    async def close(self) -> None:
+        """Ends it; a callback that is under way is cancelled."""
+        if asyncio.current_task() is not self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=CLOSING)
+        await self._subscription.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _run(self) -> None:
+        while not self._subscription.stream.closed:
+            try:
+                async for event in self._subscription:
+                    await self._call(event)
+            except CircmanError:
+                log.exception("the events of a twin cannot be had; trying again")
+                await asyncio.sleep(AGAIN)
+
+    async def _call(self, event: Event) -> None:
+        try:
+            came = self._callback(event)
+            if inspect.isawaitable(came):
+                await came
+        except Exception:
+            log.exception("a callback for events failed at %s of twin %r", event.position, event.twin)
