@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from circman_redis.cli._output import printable
 from circman_redis.errors import (
     CircmanError,
     ModelMismatch,
@@ -10,6 +9,7 @@ from circman_redis.errors import (
     StateValidationError,
     StoreUnavailable,
 )
+from circman_redis.view.words import printable
 
 
 def lines_of(error: Exception) -> list[str]:

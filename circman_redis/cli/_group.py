@@ -23,6 +23,8 @@ COMMANDS = {
     "history": ("reading", "List the commits, newest first."),
     "at": ("reading", "Print the state of a past time or version."),
     "diff": ("reading", "Show what changed between two versions."),
+    "watch": ("watch", "One line per event, as they come: who changed what."),
+    "top": ("top", "A live view of the twin, on the whole terminal."),
     "export": ("reading", "Write the state to a file, and print its path."),
     "import": ("writing", "Commit the state in an exported file."),
     "validate": ("models", "Check a state against the twin's model; commit nothing."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,12 @@ import click
 
 from circman_redis.cli._json import dumps
 from circman_redis.codec import compact, pretty
+from circman_redis.view.words import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _LONGEST_COLOURED = 200_000  # characters: beyond that, colours take longer than anyone looks
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def on_terminal() -> bool:
@@ -29,11 +28,6 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
 
     return Console(stderr=stderr, highlight=False, emoji=False, markup=False)
-
-
-def printable(text: str) -> str:
-    """The text without what would move the cursor or turn the direction of writing; JSON remains JSON."""
-    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def emit(text: str | bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from circman_redis.flows import Flow, Options, Twin
 from circman_redis.keys import TwinKeys
 from circman_redis.protocol import Call
 from circman_redis.settings import Settings
+from circman_redis.stream import Wish
+from circman_redis.subscription import Subscription
 
 T = TypeVar("T")
 
@@ -58,6 +61,12 @@ class Session:
             self._driver.drive(self.twin.open())
             self._opened = True
         return self._driver.drive(flow)
+
+    def subscribe(self, **wishes: Any) -> Subscription:
+        """The twin's events; arguments as those of ``StateManager.subscribe``."""
+        # A lost connection is for the command to tell: not for the last resort of `logging` as well.
+        logging.getLogger("circman_redis").addHandler(logging.NullHandler())
+        return Subscription(self._driver, self.keys, Wish.of(**wishes), self.settings.timeout)
 
     @property
     def client(self) -> redis.Redis:

@@ -7,13 +7,14 @@ import redis
 
 from circman_redis import doctor, doctor_facts
 from circman_redis.cli._options import Target, connected, example
-from circman_redis.cli._output import console, emit_value, on_terminal, printable
+from circman_redis.cli._output import console, emit_value, on_terminal
 from circman_redis.cli._session import connect, settings_of
 from circman_redis.connection import EMBEDDED, Store
 from circman_redis.doctor import Finding, as_json
-from circman_redis.errors import EmbeddedUnavailable
+from circman_redis.errors import EmbeddedUnavailable, StoreError, StoreUnavailable
 from circman_redis.keys import TwinKeys
 from circman_redis.settings import Settings
+from circman_redis.view.words import printable
 
 _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "problem": ("PROBLEM", "bold red")}
 _PATIENCE = 3.0  # seconds: a doctor's patient either answers or does not
@@ -24,8 +25,9 @@ _PATIENCE = 3.0  # seconds: a doctor's patient either answers or does not
 def doctor_command(target: Target) -> None:
     """Say in words what is wrong with the server or the twin, and what to do.
 
-    Looks at reach, version, persistence, eviction, notifications, rights, clock, and whether the twin's state and
-    history agree; changes nothing. Exit code 1 where there is a problem. When piped, one JSON object per finding.
+    Looks at reach, version, persistence, eviction, notifications, rights, clock, and whether the twin's state, meta,
+    history and times agree; changes nothing. Exit code 1 where there is a problem. When piped, one JSON object per
+    finding.
     """
     findings = _examine(target)
     _print(findings)
@@ -57,8 +59,10 @@ def _look(store: Store, settings: Settings) -> list[Finding]:
         return [doctor.unreachable(store.name, error)]
     found = doctor.server_findings(facts)
     try:
-        return found + doctor.twin_findings(doctor_facts.read_twin(store.client, keys))
-    except redis.ResponseError as error:
+        return found + doctor.twin_findings(doctor_facts.read_twin(store, keys))
+    except (redis.ConnectionError, redis.TimeoutError, StoreUnavailable) as error:
+        return [*found, doctor.Finding("problem", "reach", f"no answer any more: {error}", "look again")]
+    except (redis.ResponseError, StoreError) as error:
         return [*found, doctor.Finding("warning", "twin", f"could not look: {error}")]
 
 

@@ -18,11 +18,12 @@ import click
 from circman_redis.cli import EXIT_INTERRUPTED, EXIT_REFUSED
 from circman_redis.cli._errors import lines_of
 from circman_redis.cli._options import Target, acting, example, modelled
-from circman_redis.cli._output import console, emit_value, note, printable
+from circman_redis.cli._output import console, emit_value, note
 from circman_redis.cli._session import Session, commits
 from circman_redis.errors import CircmanError, StoreUnavailable, UsageError
 from circman_redis.flows import Options
 from circman_redis.ingest import BadRow, CommitMany, CsvRows, Ingest, Row, RowRefusedError, Tally, json_rows, line_of
+from circman_redis.view.words import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress

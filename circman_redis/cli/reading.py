@@ -11,12 +11,13 @@ import click
 from circman_redis import files, protocol
 from circman_redis.cli._json import dumps, loads
 from circman_redis.cli._options import Target, connected, example
-from circman_redis.cli._output import console, emit, emit_table, emit_value, note, on_terminal, printable
+from circman_redis.cli._output import console, emit, emit_table, emit_value, note, on_terminal
 from circman_redis.cli._session import Session, commits, raw
 from circman_redis.codec import pretty
 from circman_redis.errors import StateError, UsageError
 from circman_redis.patch import diff, resolve, split_pointer
 from circman_redis.timestamps import format_timestamp, parse_timestamp
+from circman_redis.view.words import printable
 
 ROWS_ON_TERMINAL = 20
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +83,7 @@ def is_demo(state: dict[str, Any]) -> bool:
     return isinstance(mark, dict) and mark.get("made_by") == MADE_BY
 
 
-def inventory(state: dict[str, Any], material: str) -> Any:
+def inventory(state: Mapping[str, Any], material: str) -> Any:
     """The units of a material in a state; None where there is no such thing."""
     materials = state.get("materials")
     stock = materials.get(material) if isinstance(materials, dict) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -16,21 +16,24 @@ from rich.text import Text
 
 from circman_redis.demo.factory import MATERIALS, inventory
 from circman_redis.demo.view import Glance
+from circman_redis.view.bars import bar, spark
+from circman_redis.view.draw import actor_line, event_lines, rate
 
 ROWS = 14
 """Lines inside the two panels: with what is printed after the run they fill a terminal of 24 lines."""
 
 TALL = 34
-"""From so many lines on there is room for the newest commits."""
+"""From so many lines on there is room for the newest events."""
 
-OTHER_LINES = ROWS + 16
-"""Lines beside the newest commits: the introduction, the panels, what is printed after the run, and a prompt."""
+OTHER_LINES = ROWS + 17
+"""Lines beside the newest events: the introduction, the panels, what is printed after the run, and a prompt."""
 
 WIDE = 100
 """From so many columns on there is room for each worker's count."""
 
-EIGHTHS = " ▏▎▍▌▋▊▉"
-SPARKS = "▁▂▃▄▅▆▇█"
+NAME = 13
+"""Columns of a worker's name."""
+
 COLORS = {"environment": "green", "line": "magenta", "consumer": "cyan"}
 
 # What the panel shows of the state: a section, what stands beside its name, and its readings with their units.
@@ -57,9 +60,7 @@ class LiveView:
     def __init__(self, seconds: float, console: Console | None = None) -> None:
         self.seconds = seconds
         self.console = console or Console(highlight=False)
-        self.tall = self.console.height >= TALL
-        self.newest = min(12, self.console.height - OTHER_LINES) if self.tall else 1
-        self.sparks = self.console.width
+        self.events = min(12, self.console.height - OTHER_LINES) if self.console.height >= TALL else 0
         # By hand: between two looks there is nothing new to draw.
         self.live = Live(console=self.console, auto_refresh=False, vertical_overflow="crop")
 
@@ -69,7 +70,7 @@ class LiveView:
 
     def show(self, glance: Glance) -> None:
         """Draws how the run stands."""
-        self.live.update(picture(glance, self.seconds, self.console.width, tall=self.tall), refresh=True)
+        self.live.update(picture(glance, self.seconds, self.console.width, self.events), refresh=True)
 
     def note(self, text: str) -> None:
         """Writes it above the picture."""
@@ -80,19 +81,19 @@ class LiveView:
         self.console.print(Text(text, style="bold green" if good else "bold red"), soft_wrap=True)
 
 
-def picture(glance: Glance, seconds: float, width: int, *, tall: bool = False) -> RenderableType:
-    """Everything, as wide as the terminal; the newest commits only on a tall one."""
+def picture(glance: Glance, seconds: float, width: int, events: int = 0) -> RenderableType:
+    """Everything, as wide as the terminal, with so many of the newest events."""
     left = max(46, width // 2)
     body = Table.grid(padding=0)
     body.add_column(width=left)
     body.add_column(width=width - left)
     body.add_row(
         _panel(f"version {glance.version}", state_rows(glance, left - 4)),
-        _panel("commits by worker", worker_rows(glance, width - left - 4, counts=width >= WIDE)),
+        _panel("commits per second by worker", worker_rows(glance, width - left - 4, counts=width >= WIDE)),
     )
     below: list[RenderableType] = []
-    if tall:
-        below.append(_newest(glance))
+    if events:
+        below.append(_newest(glance, width, events))
     if not glance.over:
         below.append(_progress(glance, seconds, width))
     return Group(body, *below)
@@ -101,18 +102,6 @@ def picture(glance: Glance, seconds: float, width: int, *, tall: bool = False) -
 def _panel(title: str, rows: Sequence[Text]) -> Panel:
     inside = Text("\n", no_wrap=True, overflow="ellipsis").join(rows)
     return Panel(inside, title=Text(title, style="bold"), title_align="left", height=ROWS + 2, border_style="dim")
-
-
-def bar(share: float, width: int) -> str:
-    """A bar of ``width`` columns, filled from the left to a share of 0 to 1, to the eighth of a column."""
-    eighths = round(min(1.0, max(0.0, share)) * width * 8)
-    return ("█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()).ljust(width)
-
-
-def spark(rates: Sequence[float]) -> str:
-    """The rates as a line of little bars, the highest of them full."""
-    highest = max(rates, default=0.0) or 1.0
-    return "".join(SPARKS[round(rate / highest * (len(SPARKS) - 1))] for rate in rates)
 
 
 # --- the state ---------------------------------------------------------------------------------------------
@@ -141,7 +130,7 @@ def _reading(name: str, unit: str, part: dict[str, Any]) -> Text:
     return _row((f"  {name:<18}", ""), (f"{_shown(part.get(name)):>7}", ""), (f" {unit}" if unit else "", "dim"))
 
 
-def _defect_rate(state: dict[str, Any]) -> Any:
+def _defect_rate(state: Mapping[str, Any]) -> Any:
     line = state.get("production_line")
     return line.get("defect_rate") if isinstance(line, dict) else None
 
@@ -164,34 +153,41 @@ def _stock(material: str, units: Any, full: int, width: int) -> Text:
 
 def worker_rows(glance: Glance, width: int, *, counts: bool) -> list[Text]:
     """The right panel's lines: a worker each, and at the bottom the rate and the refusals."""
-    names = list(glance.counts)
+    rates = {name: _per_second(glance, name) for name in glance.counts}
     room = ROWS - 4
+    names = list(rates)
     shown = names if len(names) <= room else names[: room - 1]
     rest = names[len(shown) :]
-    highest = max(map(glance.share, names), default=0.0) or 1.0
-    rows = [_worker(glance, name, highest, width, counts=counts) for name in shown]
+    highest = max(rates.values(), default=0.0) or 1.0
+    rows = [_worker(glance, name, rates[name], highest, width, counts=counts) for name in shown]
     if rest:
-        share = f"{sum(map(glance.share, rest)):.0%}"
-        rows.append(_row((f"{len(rest)} more", "dim"), (share.rjust(width - len(f"{len(rest)} more")), "dim")))
+        others, theirs = f"{len(rest)} more", rate(sum(rates[name] for name in rest))
+        rows.append(_row((others + theirs.rjust(width - len(others)), "dim")))
     rows += [Text()] * (room + 1 - len(rows))
     return [*rows, *_rate(glance, width)]
 
 
-def _worker(glance: Glance, name: str, highest: float, width: int, *, counts: bool) -> Text:
+def _per_second(glance: Glance, name: str) -> float:
+    """A worker's commits per second: now, and at the end those of the whole run."""
+    return glance.counts[name] / glance.elapsed if glance.over else glance.by_worker.get(name, 0.0)
+
+
+def _worker(glance: Glance, name: str, commits: float, highest: float, width: int, *, counts: bool) -> Text:
     if name in glance.failed:
-        return _row((f"{name:<13} failed", "bold red"))
-    share = glance.share(name)
-    numbers = f" {glance.counts[name]:>6}" if counts else ""
-    numbers += f"{share:5.0%}"
-    filled = bar(share / highest, width - 14 - len(numbers))
-    return _row((f"{name:<13} ", ""), (filled, COLORS[name.partition("-")[0]]), (numbers, ""))
+        return _row((f"{name:<{NAME}} failed", "bold red"))
+    more = f" {glance.counts[name]:>6}" if counts else ""
+    return actor_line(name, commits, width, highest=highest, names=NAME, colour=_color(name), more=more)
+
+
+def _color(actor: str) -> str:
+    return COLORS.get(actor.partition("-")[0], "")
 
 
 def _rate(glance: Glance, width: int) -> list[Text]:
     now = "" if glance.over else f"{glance.rate:.0f} now, "
     return [
         _row((f"commits/s  {now}{glance.mean:.0f} mean", "")),
-        _row((spark(glance.rates[-width:]), "cyan")),
+        _row((spark(glance.past[-width:]), "cyan")),
         _row((f"refused by the rules  {glance.refused}", "" if glance.refused else "dim")),
     ]
 
@@ -199,16 +195,9 @@ def _rate(glance: Glance, width: int) -> list[Text]:
 # --- below -------------------------------------------------------------------------------------------------
 
 
-def _newest(glance: Glance) -> Panel:
-    rows = []
-    for entry in glance.newest:
-        change = {name: value for name, value in (entry.patch or entry.state).items() if name != "timestamp"}
-        text = json.dumps(change, separators=(",", ":"), ensure_ascii=False)
-        actor = entry.actor or ""
-        color = COLORS.get(actor.partition("-")[0], "")
-        rows.append(_row((f"{entry.version:>7}  ", ""), (f"{actor:<14} ", color), (f"{entry.op:<7} {text}", "dim")))
-    inside = Text("\n", no_wrap=True, overflow="ellipsis").join(rows)
-    return Panel(inside, title=Text("newest commits", style="bold"), title_align="left", border_style="dim")
+def _newest(glance: Glance, width: int, room: int) -> Panel:
+    inside = Text("\n", no_wrap=True).join(event_lines(glance.newest, width - 4, room, colours=_color))
+    return Panel(inside, title=Text("newest events", style="bold"), title_align="left", border_style="dim")
 
 
 def _progress(glance: Glance, seconds: float, width: int) -> Table:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from circman_redis import connection
 from circman_redis.demo import factory
 from circman_redis.demo.crew import Crew
+from circman_redis.demo.follow import Follower
 from circman_redis.demo.verify import Acknowledged, Verdict, verify
 from circman_redis.demo.view import View, choose, complain, say, watch
 from circman_redis.errors import CircmanError, ModelMismatch, StateConflict, UsageError
@@ -20,6 +21,7 @@ from circman_redis.models import TwinState
 from circman_redis.results import HistoryEntry, Snapshot
 from circman_redis.settings import Settings
 from circman_redis.timestamps import parse_timestamp
+from circman_redis.view.feed import Feed
 
 ACTOR = "demo"
 
@@ -79,10 +81,12 @@ def run(workers: int, seconds: float, twin: str, url: str | None, prefix: str | 
             view = choose(seconds)
             crew.wait_until_ready()
             first = make_twin(manager, token, seen)
-            crew.go()
-            interrupted = _watch(manager, crew, view, seconds)
-            if not _report(manager, crew, view, first):
-                return 1
+            with manager.subscribe(since=f"{first.epoch}:{first.version}") as events:
+                follower = Follower(Feed(events), manager.get_current_state(), first.version)
+                crew.go()
+                interrupted = _watch(follower, crew, view, seconds)
+                if not _report(manager, crew, view, first, follower):
+                    return 1
     return INTERRUPTED if interrupted else 0
 
 
@@ -187,10 +191,10 @@ def _server(manager: StateManager, url: str | None) -> tuple[str, str]:
     return name, way if name == whole else f"{way} --askpass"
 
 
-def _watch(manager: StateManager, crew: Crew, view: View, seconds: float) -> bool:
+def _watch(follower: Follower, crew: Crew, view: View, seconds: float) -> bool:
     """Shows the run; whether Ctrl-C ended it."""
     try:
-        watch(manager, crew, view, seconds)
+        watch(follower, crew, view, seconds)
     except KeyboardInterrupt:
         complain("interrupted: the workers end, and what was done until now is verified")
         crew.finish()
@@ -209,13 +213,14 @@ def read_back(manager: StateManager) -> Iterator[HistoryEntry]:
         page = manager.get_commits(limit=PAGE, before=page[-1].version)
 
 
-def _report(manager: StateManager, crew: Crew, view: View, first: Acknowledged) -> bool:
+def _report(manager: StateManager, crew: Crew, view: View, first: Acknowledged, follower: Follower) -> bool:
     """Reads everything back, and says what was found; whether all of it holds."""
     told = [first, *crew.acknowledged]
     if len(told) > MANY:
         say(f"reading {len(told)} commits back from Redis ...")
     try:
-        verdict = verify(read_back(manager), told, factory.MATERIALS, manager.snapshot().epoch)
+        there = manager.snapshot()
+        verdict = verify(read_back(manager), told, factory.MATERIALS, there.epoch)
     except CircmanError as error:
         complain(str(error))
         view.conclude("NOT verified: what stands in Redis could not be read back", good=False)
@@ -223,11 +228,23 @@ def _report(manager: StateManager, crew: Crew, view: View, first: Acknowledged) 
     say("material balance (start - consumed + restocked = what there should be):")
     for balance in verdict.balances:
         say(f"  {balance}")
+    stream, missed = _of_the_stream(follower, first.version + 1, there.version)
+    say(stream)
     # How workers failed was said as it was seen.
-    _complain_of([*crew.new_failures(), *verdict.problems])
-    problems = [*crew.failures, *verdict.problems]
+    _complain_of([*crew.new_failures(), *verdict.problems, *missed])
+    problems = [*crew.failures, *verdict.problems, *missed]
     view.conclude(conclusion(verdict, len(crew.workers), problems), good=not problems)
     return not problems
+
+
+def _of_the_stream(follower: Follower, first: int, newest: int) -> tuple[str, list[str]]:
+    """What there is to say of the event stream, and what did not come as it should."""
+    try:
+        follower.catch_up(newest)
+    except CircmanError as error:
+        return f"event stream: {error}", [str(error)]
+    problems = follower.tape.check(newest)
+    return follower.tape.conclusion(first, newest), problems
 
 
 def _complain_of(problems: Sequence[str]) -> None:

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import bisect
-import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
 
 from circman_redis.demo.crew import Crew
+from circman_redis.demo.follow import SHORT, Follower
 from circman_redis.errors import CircmanError
-from circman_redis.manager import StateManager
-from circman_redis.results import HistoryEntry
+from circman_redis.events import Event, FrozenState
+from circman_redis.view.terminal import what_it_lacks
 
 WINDOW = 1.0
 """Seconds that 'commits per second now' looks back."""
 
-SPARK = 0.25
-"""Seconds that one bar of the rate's little diagram stands for."""
-
-SHORT = 0.01
-"""Seconds between two looks at the clock."""
+PAST = 240
+"""Numbers of the recent past: more than a line is long."""
 
 SMALLEST = (80, 20)
 """Columns and lines that the live view needs."""
@@ -36,10 +33,13 @@ class Glance:
 
     Attributes:
         elapsed: seconds since it began.
-        newest: the newest commits in Redis, newest first; the first of them has the state.
+        version: the twin's version.
+        state: the twin's state.
+        newest: the last events, newest first, and when they came.
         rate: commits per second now.
         mean: commits per second since the beginning.
-        rates: commits per second in each SPARK of the recent past, oldest first.
+        past: commits per second in the recent past, oldest first.
+        by_worker: commits per second now, by worker.
         counts: commits acknowledged, by worker.
         refused: commits that the rules refused.
         failed: the workers that have failed.
@@ -47,67 +47,21 @@ class Glance:
     """
 
     elapsed: float
-    newest: list[HistoryEntry]
+    version: int
+    state: FrozenState
+    newest: Sequence[tuple[datetime, Event]]
     rate: float
     mean: float
-    rates: list[float]
+    past: Sequence[float]
+    by_worker: Mapping[str, float]
     counts: dict[str, int]
     refused: int
     failed: frozenset[str]
     over: bool
 
-    @property
-    def version(self) -> int:
-        """The twin's version."""
-        return self.newest[0].version
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """The twin's state."""
-        return self.newest[0].state
-
     def share(self, worker: str) -> float:
         """A worker's part of all commits, 0 to 1."""
         return self.counts[worker] / max(1, sum(self.counts.values()))
-
-
-class Meter:
-    """Versions over time, and from them commits per second.
-
-    Args:
-        version: the twin's at the beginning.
-    """
-
-    def __init__(self, version: int) -> None:
-        self._moments, self._versions = [0.0], [version]
-
-    @property
-    def version(self) -> int:
-        """The last version that was noted."""
-        return self._versions[-1]
-
-    @property
-    def last(self) -> float:
-        """When the last version was noted, in seconds since the beginning."""
-        return self._moments[-1]
-
-    def add(self, elapsed: float, version: int) -> None:
-        """Notes that the twin was at a version."""
-        self._moments.append(elapsed)
-        self._versions.append(version)
-
-    def rate(self, begin: float, end: float) -> float:
-        """Commits per second between two moments, as near as they were noted."""
-        first = max(0, bisect.bisect_right(self._moments, begin) - 1)
-        last = max(0, bisect.bisect_right(self._moments, end) - 1)
-        lasted = self._moments[last] - self._moments[first]
-        made = max(0, self._versions[last] - self._versions[first])  # a twin made anew begins at 1 again
-        return made / lasted if lasted > 0 else 0.0
-
-    def rates(self, most: int) -> list[float]:
-        """Commits per second in each SPARK so far, the last ``most`` of them."""
-        whole = int(self.last / SPARK)
-        return [self.rate(SPARK * number, SPARK * (number + 1)) for number in range(max(0, whole - most), whole)]
 
 
 class View(Protocol):
@@ -115,13 +69,9 @@ class View(Protocol):
 
     Attributes:
         every: seconds between two looks.
-        newest: how many of the newest commits it needs, at least 1.
-        sparks: how many of the recent rates it shows.
     """
 
     every: float
-    newest: int
-    sparks: int
 
     def shown(self) -> AbstractContextManager[object]:
         """Shows from here to the end of the context."""
@@ -144,8 +94,6 @@ class PlainView:
     """A line per second, for pipes and files."""
 
     every = 1.0
-    newest = 1
-    sparks = 0
 
     def shown(self) -> AbstractContextManager[object]:
         """Nothing to begin or to end."""
@@ -196,9 +144,7 @@ def choose(seconds: float) -> View:
         seconds: how long the run will be.
     """
     columns, lines = shutil.get_terminal_size()
-    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    capable = sys.stdout.isatty() and unicode and os.environ.get("TERM", "dumb") != "dumb"
-    if not capable or columns < SMALLEST[0] or lines < SMALLEST[1]:
+    if what_it_lacks() or columns < SMALLEST[0] or lines < SMALLEST[1]:
         return PlainView()
     try:
         from circman_redis.demo.live import LiveView  # noqa: PLC0415 - needs the extra `cli`
@@ -207,68 +153,75 @@ def choose(seconds: float) -> View:
     return LiveView(seconds)
 
 
-def watch(
-    manager: StateManager, crew: Crew, view: View, seconds: float, clock: Callable[[], float] = time.monotonic
-) -> None:
+def watch(follower: Follower, crew: Crew, view: View, seconds: float) -> None:
     """Shows a run until its time is over, or no worker is left; then has the workers end, and shows that.
 
     Args:
-        manager: of the twin.
+        follower: what is seen of the twin.
         crew: the workers, at work.
         view: where to show it.
         seconds: how long they work.
-        clock: in seconds.
     """
-    began = clock()
-    look = _Look(manager, crew, view, Meter(manager.snapshot().version))
+    look = _Look(follower, crew, view)
     with view.shown():
-        while crew.working and (due := look.meter.last + view.every) < seconds:
-            time.sleep(max(0.0, began + due - clock()))
-            look.at(max(due, clock() - began))
-        while crew.working and clock() - began < seconds:
+        while crew.working and (due := look.last + view.every) < seconds:
+            time.sleep(max(0.0, due - look.elapsed))
+            look.now()
+        while crew.working and look.elapsed < seconds:
             time.sleep(SHORT)
         crew.finish()
-        look.at(min(seconds, clock() - began), over=True)
+        look.now(over=True, elapsed=min(seconds, look.elapsed))
 
 
 @dataclass(slots=True)
 class _Look:
-    manager: StateManager
+    follower: Follower
     crew: Crew
     view: View
-    meter: Meter
+    began: float = field(default_factory=time.monotonic)
+    last: float = 0.0
     trouble: str = ""
 
-    def at(self, elapsed: float, *, over: bool = False) -> None:
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self.began
+
+    def now(self, *, over: bool = False, elapsed: float | None = None) -> None:
         """Looks how the run stands, and shows it; what is wrong with the server is shown once."""
         for failure in self.crew.new_failures():
             self.view.note(failure)
-        try:
-            newest = self.manager.get_commits(limit=self.view.newest)
-        except CircmanError as error:
-            self._miss(elapsed, str(error))
-            return
-        if not newest:
-            self._miss(elapsed, f"twin {self.manager.twin!r} has been deleted")
-            return
-        self.trouble = ""
-        self.meter.add(elapsed, newest[0].version)
-        self.view.show(self._glance(elapsed, newest, over=over))
+        self._tell(self._trouble(over=over))
+        self.last = self.elapsed if elapsed is None else elapsed
+        self.view.show(self._glance(self.last, over=over))
 
-    def _miss(self, elapsed: float, trouble: str) -> None:
-        if trouble != self.trouble:
+    def _trouble(self, *, over: bool) -> str:
+        """Takes in the events; what is wrong with them."""
+        acknowledged = max((one.version for one in self.crew.acknowledged), default=0) if over else 0
+        try:
+            self.follower.catch_up(acknowledged)
+        except CircmanError as error:
+            return str(error)
+        if not self.follower.version:
+            return "the twin has been deleted"
+        return "" if self.follower.feed.connected else "no connection to the server: trying again"
+
+    def _tell(self, trouble: str) -> None:
+        if trouble and trouble != self.trouble:
             self.view.note(trouble)
         self.trouble = trouble
-        self.meter.add(elapsed, self.meter.version)
 
-    def _glance(self, elapsed: float, newest: list[HistoryEntry], *, over: bool) -> Glance:
-        workers = self.crew.workers
+    def _glance(self, elapsed: float, *, over: bool) -> Glance:
+        workers, rates, moment = self.crew.workers, self.follower.rates, self.began + elapsed
         return Glance(
             elapsed,
-            newest,
-            rate=self.meter.rate(elapsed - WINDOW, elapsed),
-            mean=self.meter.rate(0.0, elapsed),
-            rates=self.meter.rates(self.view.sparks),
+            self.follower.version,
+            self.follower.state,
+            list(self.follower.newest),
+            rate=rates.now(moment, WINDOW),
+            mean=rates.total / max(elapsed, SHORT),
+            past=rates.past(moment, PAST),
+            by_worker=rates.by_actor(moment, WINDOW),
             counts={worker.role.name: len(worker.acknowledged) for worker in workers},
             refused=self.crew.refused,
             failed=frozenset(worker.role.name for worker in workers if worker.failure),

@@ -76,6 +76,7 @@ def test_what_a_run_claims_is_what_stands_in_redis(server: Server) -> None:
     commits, workers, last = map(int, claimed.groups())
     assert (workers, last) == (4, commits)
     assert commits > 20
+    assert lines[-2] == f"event stream: {commits - 1} events, versions 2..{commits}, each once and in order"
 
     with server.client(decode_responses=True) as client:
         state = json.loads(client.get("circman:{demo}:state"))
@@ -171,8 +172,8 @@ def test_on_a_terminal_the_view_is_live_and_the_summary_stays(servers: dict[str,
     os.close(ours)
     assert process.returncode == 0
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said)
-    assert "commits by worker" in plain
-    assert "newest commits" in plain
+    assert "commits per second by worker" in plain
+    assert "newest events" in plain
     assert VERIFIED.fullmatch(plain.splitlines()[-1])
     assert said.rfind("\x1b[?25h") > said.rfind("\x1b[?25l"), "the cursor is shown again"
 

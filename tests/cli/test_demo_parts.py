@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from io import StringIO
 from itertools import pairwise
 from typing import Any
@@ -13,8 +13,10 @@ import pytest
 from rich.console import Console
 
 from circman_redis import HistoryEntry, TwinState, rules
-from circman_redis.demo import factory, live, main, run, view, weather
+from circman_redis.demo import factory, follow, live, main, run, view, weather
 from circman_redis.demo.verify import Acknowledged, Verdict, verify
+from circman_redis.events import ForeignWrite, HistoryGap, StateEvent, StateRolledBack
+from circman_redis.results import Snapshot
 
 # --- the verification, without a server --------------------------------------------------------------------
 
@@ -198,6 +200,8 @@ def test_the_hour_24_is_the_next_days_midnight() -> None:
 
 # --- what it shows -----------------------------------------------------------------------------------------
 
+COMMITTED = "2026-11-22T14:00:00.000000Z"
+
 
 def a_glance(workers: int = 4, **changes: Any) -> view.Glance:
     state = {
@@ -205,15 +209,28 @@ def a_glance(workers: int = 4, **changes: Any) -> view.Glance:
         "environment": {"measured_at": "1981-07-01T14:00:00-05:00", "temperature": 31.5, "humidity": 55},
     }
     counts = {role.name: 100 for role in factory.roles(workers, 10)}
-    newest = [HistoryEntry(1234, None, "t", "merge", "line-1", "id", {"system_status": "running"}, state)]
-    glance = view.Glance(5.0, newest, 400.0, 390.0, [380.0, 400.0], counts, 3, frozenset(), over=False)
+    event = StateEvent("demo", "e", 1234, "adjust", "line-1", "id", None, COMMITTED, None, {"a": 2}, {"a": 1})
+    glance = view.Glance(
+        elapsed=5.0,
+        version=1234,
+        state=state,
+        newest=[(datetime.now(UTC), event)],
+        rate=400.0,
+        mean=390.0,
+        past=[380.0, 400.0],
+        by_worker={"consumer-1": 200.0, "environment-1": 1.5},
+        counts=counts,
+        refused=3,
+        failed=frozenset(),
+        over=False,
+    )
     return replace(glance, **changes)
 
 
-def drawn(glance: view.Glance, width: int, *, tall: bool = False) -> list[str]:
+def drawn(glance: view.Glance, width: int, events: int = 0) -> list[str]:
     console = Console(file=StringIO(), width=width, height=24, force_terminal=True, color_system=None)
     with console.capture() as capture:
-        console.print(live.picture(glance, 10.0, width, tall=tall))
+        console.print(live.picture(glance, 10.0, width, events))
     return capture.get().rstrip("\n").split("\n")
 
 
@@ -234,37 +251,38 @@ def test_the_live_view_names_a_worker_that_failed() -> None:
 
 def test_the_live_view_does_not_stumble_over_a_state_that_others_have_spoiled() -> None:
     spoiled = {"environment": 1, "production_line": [], "materials": {"silicon_wafer": {"inventory": "none"}}}
-    entry = HistoryEntry(2, None, "t", "set", None, None, None, spoiled)
-    assert "version 2" in drawn(a_glance(newest=[entry]), 80)[0]
+    assert "version 2" in drawn(a_glance(version=2, state=spoiled), 80)[0]
 
 
-def test_a_tall_terminal_has_the_newest_commits_too() -> None:
-    text = "\n".join(drawn(a_glance(), 80, tall=True))
-    assert "newest commits" in text
-    assert '1234  line-1         merge   {"system_status":"running"}' in text
+def test_a_tall_terminal_has_the_newest_events_too() -> None:
+    text = "\n".join(drawn(a_glance(), 80, events=3))
+    assert "newest events" in text
+    assert re.search(r"1234  \d\d:\d\d:\d\d  line-1    adjust  /a 1 → 2", text)
 
 
-@pytest.mark.parametrize(
-    ("share", "shown"), [(0.0, "    "), (0.5, "██  "), (1.0, "████"), (2.0, "████"), (-1.0, "    "), (0.625, "██▌ ")]
-)
-def test_a_bar_is_as_long_as_its_share(share: float, shown: str) -> None:
-    assert live.bar(share, 4) == shown
+def test_the_bars_are_of_this_moment_and_at_the_end_of_the_whole_run() -> None:
+    assert any(re.search(r"consumer-1    █+ +200 ", line) for line in drawn(a_glance(), 80))
+    assert any(re.search(r"consumer-1    █+ +20.0 ", line) for line in drawn(a_glance(over=True), 80))
 
 
-def test_a_spark_line_is_as_high_as_its_rates() -> None:
-    assert live.spark([0.0, 50.0, 100.0]) == "▁▅█"
-    assert live.spark([]) == ""
+def test_the_tape_holds_every_event_against_the_one_before() -> None:
+    def event(version: int) -> StateEvent:
+        return StateEvent("demo", "e", version, "merge", "a", None, None, COMMITTED, {}, {}, {})
 
-
-def test_the_meter_counts_versions_by_time() -> None:
-    meter = view.Meter(1)
-    assert meter.rate(-1.0, 0.0) == 0.0
-    for tenths in range(1, 21):
-        meter.add(tenths / 10, 1 + tenths * (10 if tenths <= 10 else 20))
-    assert meter.rate(0.0, 1.0) == pytest.approx(100)
-    assert meter.rate(0.0, 2.0) == pytest.approx(200)
-    assert len(meter.rates(100)) == 8
-    assert len(meter.rates(3)) == 3
+    tape = follow.Tape(1)
+    for version in (2, 3):
+        tape.note(event(version))
+    assert (tape.received, tape.check(3)) == (2, [])
+    assert tape.conclusion(2, 3) == "event stream: 2 events, versions 2..3, each once and in order"
+    assert tape.check(4) == ["the event stream ends at version 3, not at 4"]
+    assert tape.conclusion(2, 4) == "event stream: 2 events, and not each of the versions 2..4 once and in order"
+    tape.note(event(3))
+    assert tape.problems == ["the event of version 3 came after that of version 3"]
+    tape.note(HistoryGap("demo", "e", 7, range(4, 7), Snapshot({}, version=7)))
+    tape.note(event(7))
+    tape.note(StateRolledBack("demo", "", 0, "e", 7, Snapshot({})))
+    tape.note(ForeignWrite("demo", "", 0, "the key", "why", None))
+    assert (tape.last, len(tape.problems)) == (0, 4)
 
 
 def test_of_many_consumers_the_plain_line_has_the_sum(capsys: pytest.CaptureFixture[str]) -> None:

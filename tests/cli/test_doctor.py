@@ -13,7 +13,9 @@ import redis
 
 from circman_redis import StateManager, doctor, doctor_facts
 from circman_redis.doctor_facts import ServerFacts, TwinFacts, needed_commands
+from circman_redis.errors import StoreUnavailable
 from circman_redis.keys import TwinKeys
+from circman_redis.results import Disagreement
 from circman_redis.scripts import NAMES, load
 from tests.cli.conftest import Run, lines
 from tests.servers import Server, lanes
@@ -101,25 +103,38 @@ def test_the_advice_on_notifications_adds_what_is_missing() -> None:
     assert set(advice.removeprefix("CONFIG SET notify-keyspace-events ")) == set("Exg$lhK")
 
 
+K = TwinKeys("t")
+
+
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "says", "advice"),
     [
-        ({"wrong_types": {"k": "list"}}, "k holds a list"),
-        ({"expiring": ["k"]}, "k expires"),
-        ({"bytes": None}, "no state, while meta says"),
-        ({"version": 0}, "a state without meta"),
-        ({"bytes_in_meta": 9}, "has 10 bytes, and meta says 9"),
-        ({"invalid_json": "line 1"}, "not valid: line 1"),
-        ({"head_version": 6}, "meta is at version 7, its head commit at 6"),
-        ({"history_problems": ["a gap"]}, "a gap"),
-        ({"length": 2000}, "2,000 entries"),
+        ({"expiring": ["k"]}, "k expires", "PERSIST k"),
+        ({"disagreements": [Disagreement(K.state, 7, "is missing")]}, f"{K.state} is missing", "restore a backup"),
+        ({"disagreements": [Disagreement(K.meta, 7, "is missing")]}, f"{K.meta} is missing", "restore a backup"),
+        ({"disagreements": [Disagreement(K.history, 3, "lacks version 3")]}, "lacks version 3", "clear-history drops"),
+        (
+            {"disagreements": [Disagreement(K.times, 3, "is missing")]},
+            f"{K.times} is missing",
+            "clear-history: it makes",
+        ),
+        ({"disagreements": [Disagreement(K.old_ids, None, "holds a set, not a hash")]}, "holds a set", "RENAME"),
+        ({"disagreements": [Disagreement(K.history, None, "has 2, over its length of 1")]}, "has 2", "trims"),
+        ({"disagreements": [Disagreement(K.times, None, "is left over")]}, "is left over", "delete"),
     ],
 )
-def test_what_is_said_of_a_twin(changed: dict[str, Any], says: str) -> None:
-    facts = TwinFacts("t", version=7, head_version=7, bytes=10, bytes_in_meta=10, length=6)
+def test_what_is_said_of_a_twin(changed: dict[str, Any], says: str, advice: str) -> None:
+    facts = TwinFacts("t", version=7, length=6)
     assert [one.level for one in doctor.twin_findings(facts)] == ["ok"]
     (finding,) = doctor.twin_findings(replace(facts, **changed))
-    assert (finding.level, says in finding.says, bool(finding.advice)) == ("problem", True, True)
+    assert (finding.level, says in finding.says, advice in finding.advice) == ("problem", True, True)
+
+
+def test_of_many_disagreements_the_first_are_shown() -> None:
+    many = [Disagreement(K.history, n, f"lacks version {n}") for n in range(1, 31)]
+    found = doctor.twin_findings(TwinFacts("t", version=40, disagreements=many))
+    assert (len(found), found[-1].says) == (11, "and 20 more of that kind")
+    assert len(doctor.twin_findings(TwinFacts("t", version=40, disagreements=many[:10]))) == 10
 
 
 @pytest.mark.parametrize(
@@ -252,28 +267,40 @@ def test_a_wrong_password(run: Run, limited: Limited) -> None:
 @pytest.mark.parametrize(
     ("break_it", "says"),
     [
-        (lambda c, k: c.set(k.state, '{"n":1 }'), "bytes, and meta says"),
-        (lambda c, k: c.set(k.state, "x" * c.strlen(k.state)), "not valid"),
-        (lambda c, k: c.delete(k.state), "no state, while meta says"),
-        (lambda c, k: c.delete(k.meta), "a state without meta"),
-        (lambda c, k: c.expire(k.history, 1000), "expires"),
-        (lambda c, k: (c.delete(k.times), c.set(k.times, "")), "holds a string"),
+        (lambda c, k: c.set(k.state, '{"n":1 }'), ":state is not what the last commit wrote"),
         (
-            lambda c, k: c.lset(k.history, 110, '{"version":3}'),
-            "entry 110 of the history should be version 139, and is",
+            lambda c, k: c.set(k.state, c.get(k.state).replace('"n":249', '"n":250')),
+            ":state is not what the commit of version 250",
         ),
-        (lambda c, k: c.lset(k.history, 0, "x"), "and is unreadable"),
+        (lambda c, k: c.set(k.state, "x" * c.strlen(k.state)), "it is not valid"),
+        (lambda c, k: c.delete(k.state), ":state is missing, while meta says that there is a state"),
+        (lambda c, k: c.delete(k.meta), ":meta is missing, while there is a state"),
+        (lambda c, k: c.expire(k.history, 1000), ":history expires"),
+        (lambda c, k: (c.delete(k.times), c.set(k.times, "")), ":times holds a string, not a zset"),
+        (lambda c, k: c.zrem(k.times, "7"), ":times does not lead to version 7"),
+        (lambda c, k: c.lset(k.history, 110, "{}"), "holds what no commit wrote where version 139 should be"),
+        (lambda c, k: c.lrem(k.history, 1, c.lindex(k.history, 110)), ":history lacks version 139"),
         (lambda c, k: c.hset(k.meta, "history_length", 5), "249 entries, over its length of 5"),
-        (lambda c, k: c.hset(k.meta, "head", "{}"), "its head commit at 0"),
+        (lambda c, k: c.hset(k.meta, "version", 251), "while its head commit is that of version 250"),
     ],
 )
 def test_a_twin_that_is_not_whole(
     run: Run, twin: StateManager, client: redis.Redis, break_it: Callable[[redis.Redis, TwinKeys], object], says: str
 ) -> None:
-    twin.update_many([{"n": n} for n in range(250)])
+    twin.update_many([{"n": n, "timestamp": f"2026-01-01T00:00:00.{n:06}Z"} for n in range(250)])
     assert "twin" not in levels(run)
     break_it(client, twin.keys)
-    assert any(says in one and one.startswith("problem") for one in levels(run, code=1)["twin"])
+    (said,) = levels(run, code=1)["twin"]
+    assert said.startswith("problem: ")
+    assert says in said
+
+
+def test_a_server_that_goes_away_meanwhile(run: Run, twin: StateManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_twin(*_: object) -> TwinFacts:
+        raise StoreUnavailable("Connection reset")
+
+    monkeypatch.setattr(doctor_facts, "read_twin", read_twin)
+    assert levels(run, code=1)["reach"] == ["problem: no answer any more: Connection reset"]
 
 
 def test_a_state_that_its_model_refuses(run: Run, twin: StateManager) -> None:
