@@ -64,6 +64,7 @@ class Timeline:
         self._marks: dict[int, str] = {version: committed_at} if version and committed_at else {}
         self._retired: dict[str, None] = {}
         self._stranger = ""  # an epoch that a message spoke of, and that was not looked into yet
+        self._looked_twice = False
         self._reported: tuple[str, bytes | None] | None = None  # the foreign text that was told of, while it is there
 
     @property
@@ -100,8 +101,9 @@ class Timeline:
             self.behind |= facts["committed_at"] > self._committed_at
             return []
         self._heard = max(self._heard, version)
-        follows = version == self._at + 1 and self.state is not None
-        if not follows or not ("patch" in facts or "state" in facts):
+        # committed_at never runs backwards: an older one is of a line that was left.
+        follows = version == self._at + 1 and facts["committed_at"] >= self._committed_at
+        if not follows or self.state is None or not ("patch" in facts or "state" in facts):
             self.behind = True
             return []
         return [self._commit(facts["epoch"], facts)]
@@ -147,7 +149,8 @@ class Timeline:
         if self.version:
             return self._gone()
         reported, self._reported = self._reported, None
-        return [self._foreign_event(self._keys.state, "is gone again", EMPTY)] if reported else []
+        known_to_be_gone = reported is None or reported[1] is None
+        return [] if known_to_be_gone else [self._foreign_event(self._keys.state, "is gone again", EMPTY)]
 
     def _follow(self, page: Page) -> Reading:
         self.epoch = page.epoch
@@ -246,14 +249,19 @@ class Timeline:
             self.behind = True
             return []
         reported, self._reported = self._reported, None
-        if not reported and patches.same(snapshot.state, self.state):
-            return []
+        if patches.same(snapshot.state, _object(reported[1]) if reported else self.state):
+            return []  # told of already
         self.state = freeze(snapshot.state)
         return [self._foreign_event(self._keys.state, "was changed by something else than a commit", self.state)]
 
     def _foreign(self, error: CorruptTwin) -> Reading:
         self.behind = False
         text = yield from self._whatever_is_there()
+        if text is None and not self._looked_twice:
+            # Maybe only since the script looked.
+            self._looked_twice = self.behind = True
+            return []
+        self._looked_twice = False
         found = (error.details.get("key", self._keys.state), text)
         if found == self._reported:
             return []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,37 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def floors() -> dict[Path, int]:
+    """The files of the package, with the row that docs/architecture.md has them in."""
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
+    found = {}
+    for number, row in enumerate(rows):
+        for name in re.findall(r"`([^`]+)`", row):
+            for path in (ROOT / "circman_redis").glob(f"{name}*.py" if name.endswith("/") else name):
+                found[path] = number
+    return found
+
+
+def imported_by(path: Path) -> Iterator[Path]:
+    """The files of the package that a file imports, whenever it does."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("circman_redis"):
+            module = ROOT / str(node.module).replace(".", "/")
+            for name in [module, *(module / alias.name for alias in node.names)]:
+                yield from filter(Path.exists, (name.with_suffix(".py"), name / "__init__.py"))
+
+
+def test_imports_go_down_the_table() -> None:
+    """Every file is in it, and imports nothing from a row below its own."""
+    known = floors()
+    files = set((ROOT / "circman_redis").rglob("*.py"))
+    apart = {ROOT / "circman_redis" / name for name in ("__init__.py", "_version.py")}
+    assert files - known.keys() == apart
+    for path in files - apart:
+        for other in set(imported_by(path)) - apart:
+            assert known[other] <= known[path], f"{path.name} imports {other.name}"
 
 
 def test_every_error_is_documented() -> None:

@@ -54,6 +54,7 @@ class Follower:
         return [event.version for event in list(self.events) if event.kind == "commit"]
 
     def stop_reading(self) -> None:
+        """After the next event."""
         self._reading.clear()
 
     def go_on(self) -> None:
@@ -109,8 +110,7 @@ class Follower:
     def _take(self, event: Event) -> bool:
         if not isinstance(event, Heartbeat):
             self.events.append(event)
-        while not self._reading.wait(0.05):
-            pass
+            self._reading.wait()
         return self._over.is_set()
 
 

@@ -62,7 +62,7 @@ def commit(kind: str, world: World, number: int) -> None:
 def foreign(world: World, number: int) -> None:
     """Something else writes: a state of the same length, of another one, no object, nothing, or what stood there."""
     own = world.line[-1].entry.state if world.line else b"{}"
-    digits = own.translate(bytes.maketrans(b"0123456789", b"1234567890")) if own.find(b"0.") < 0 else own
+    digits = own.translate(bytes.maketrans(b"123456789", b"234567891"))  # no 0, which no number may begin with
     texts = (digits, own[:-1] + b' ,"x":1}' if own != b"{}" else b'{"x":1}', b"junk", None, own, digits)
     world.write(texts[number % len(texts)] if world.line or number % 2 else None)
 

@@ -125,13 +125,16 @@ FOREIGN = ("foreign", "foreign", "foreign", *COMMITS, *MESSAGES)
 @many
 @given(script=scripts(*FOREIGN, *TROUBLE), before=BEFORE)
 def test_a_state_that_no_commit_wrote_is_told_of(script: list[Step], before: int) -> None:
-    """Whoever listens has what stands there in the end; and no more is told of than was written."""
+    """Whoever listens has what stands there in the end; and what is told of was written.
+
+    Twice at most: a look takes two calls, and something may be written between them.
+    """
     world = World(page=3)
     run, witness = started(world, 0, "keyspace", script, before)
     witness.strict = False
     for event in run.events():
         witness.saw(event)
-    assert len(witness.foreign) <= world.foreign_writes
+    assert len(witness.foreign) <= 2 * world.foreign_writes
     assert same_as(witness.state, world)
     assert witness.lost == witness.rollbacks == []
     assert witness.versions == list(range(1, len(witness.versions) + 1))
