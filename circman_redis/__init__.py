@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from circman_redis._version import __version__
 
 if TYPE_CHECKING:
     from circman_redis.aio import AsyncStateManager
+    from circman_redis.callbacks import AsyncHandle, Handle
     from circman_redis.codec import JSONText
     from circman_redis.errors import (
         CircmanError,
@@ -30,17 +31,19 @@ if TYPE_CHECKING:
         Violation,
         WaitTimeout,
     )
-    from circman_redis.events import ForeignWrite, Heartbeat, HistoryGap, StateEvent, StateRolledBack
+    from circman_redis.events import Event, ForeignWrite, Heartbeat, HistoryGap, StateEvent, StateRolledBack
     from circman_redis.files import ResultsFolder, ResultsManager
     from circman_redis.manager import StateManager
     from circman_redis.mirror import AsyncMirror, Mirror
     from circman_redis.models import Environment, Material, ProductionLine, TwinState
     from circman_redis.patch import MISSING, Change
     from circman_redis.results import Commit, Disagreement, HistoryEntry, Snapshot, TwinConfig
+    from circman_redis.subscription import AsyncSubscription, Subscription
 
 # Where each public name lives; it is imported when it is asked for, so that `circman-redis --help` is quick.
 _HOMES = {
     "aio": ("AsyncStateManager",),
+    "callbacks": ("AsyncHandle", "Handle"),
     "codec": ("JSONText",),
     "errors": (
         "CircmanError",
@@ -62,27 +65,32 @@ _HOMES = {
         "Violation",
         "WaitTimeout",
     ),
-    "events": ("ForeignWrite", "Heartbeat", "HistoryGap", "StateEvent", "StateRolledBack"),
+    "events": ("Event", "ForeignWrite", "Heartbeat", "HistoryGap", "StateEvent", "StateRolledBack"),
     "files": ("ResultsFolder", "ResultsManager"),
     "manager": ("StateManager",),
     "mirror": ("AsyncMirror", "Mirror"),
     "models": ("Environment", "Material", "ProductionLine", "TwinState"),
     "patch": ("MISSING", "Change"),
     "results": ("Commit", "Disagreement", "HistoryEntry", "Snapshot", "TwinConfig"),
+    "subscription": ("AsyncSubscription", "Subscription"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+if not TYPE_CHECKING:  # which then knows the names above, and no others
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOME_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
 
 
 __all__ = [
     "MISSING",
+    "AsyncHandle",
     "AsyncMirror",
     "AsyncStateManager",
+    "AsyncSubscription",
     "Change",
     "CircmanError",
     "Commit",
@@ -90,7 +98,9 @@ __all__ = [
     "Disagreement",
     "EmbeddedUnavailable",
     "Environment",
+    "Event",
     "ForeignWrite",
+    "Handle",
     "Heartbeat",
     "HistoryEntry",
     "HistoryGap",
@@ -116,6 +126,7 @@ __all__ = [
     "StateValidationError",
     "StoreError",
     "StoreUnavailable",
+    "Subscription",
     "TwinConfig",
     "TwinState",
     "UsageError",

@@ -12,6 +12,7 @@ import redis.asyncio
 from pydantic import BaseModel
 
 from circman_redis import connection, files, protocol, reads, verify
+from circman_redis.callbacks import AsyncHandle
 from circman_redis.events import Event
 from circman_redis.flows import ATTEMPTS, Document, Options
 from circman_redis.link import Link
@@ -21,7 +22,7 @@ from circman_redis.registry import Asked, Manager, running_loop
 from circman_redis.results import Commit, Disagreement, HistoryEntry, Snapshot, State, TwinConfig
 from circman_redis.state_history import AsyncStateHistory
 from circman_redis.stream import Source, Wish
-from circman_redis.subscription import AsyncHandle, AsyncSubscription
+from circman_redis.subscription import AsyncSubscription
 
 
 class AsyncStateManager(Manager):
@@ -213,7 +214,7 @@ class AsyncStateManager(Manager):
 
         It stands once it was awaited, entered, or asked for its first event.
         """
-        wish = Wish.of(since=since, paths=paths, source=source, timeout=timeout, heartbeat=heartbeat)
+        wish = Wish.of(since, paths, source, timeout, heartbeat)
         return self._closed_with(AsyncSubscription(self._link.ready, self.keys, wish, self._patience))
 
     async def on_change(

@@ -5,21 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from circman_redis import patch as patches
 from circman_redis.patch import MISSING, Change
-from circman_redis.results import Snapshot
+from circman_redis.results import Snapshot, position
 
 FrozenState: TypeAlias = Mapping[str, Any]
-
-
-def position(epoch: str, version: int, committed_at: str | None = None) -> str:
-    """A place in the stream as text: ``epoch:version:committed_at``, the last part only where it is known.
-
-    It names one commit for ever, also where a failover has set the twin back and gave its version to another one.
-    """
-    return f"{epoch}:{version}:{committed_at}" if committed_at else f"{epoch}:{version}"
 
 
 @dataclass(frozen=True)
@@ -41,7 +33,7 @@ class TwinEvent:
     @property
     def position(self) -> str:
         """Where to go on after this event, later or in another process: ``subscribe(since=event.position)``."""
-        return position(self.epoch, self.version)
+        return position(self.epoch, self.version, getattr(self, "committed_at", None))
 
     def to_json(self) -> dict[str, Any]:
         """The event as a JSON object."""
@@ -64,21 +56,16 @@ class StateEvent(TwinEvent):
         previous: the state before it; None where that has left the history.
     """
 
-    kind: ClassVar[str] = "commit"
+    kind: ClassVar[Literal["commit"]] = "commit"
 
     op: str
     actor: str | None
     id: str | None
-    timestamp: Any
+    timestamp: str | None
     committed_at: str
     patch: FrozenState | None
     state: FrozenState = field(repr=False)
     previous: FrozenState | None = field(repr=False)
-
-    @property
-    def position(self) -> str:
-        """Where to go on after this event."""
-        return position(self.epoch, self.version, self.committed_at)
 
     @cached_property
     def changes(self) -> tuple[Change, ...]:
@@ -114,10 +101,15 @@ class HistoryGap(TwinEvent):
             version 0, where the twin was deleted.
     """
 
-    kind: ClassVar[str] = "gap"
+    kind: ClassVar[Literal["gap"]] = "gap"
 
     lost: range
     snapshot: Snapshot = field(repr=False)
+
+    @property
+    def state(self) -> FrozenState:
+        """The state to go on from."""
+        return self.snapshot.state
 
     @property
     def position(self) -> str:
@@ -142,21 +134,26 @@ class StateRolledBack(TwinEvent):
             twin was deleted, whether or not it was made again since.
     """
 
-    kind: ClassVar[str] = "rollback"
+    kind: ClassVar[Literal["rollback"]] = "rollback"
 
     previous_epoch: str
     previous_version: int
     snapshot: Snapshot = field(repr=False)
 
     @property
-    def position(self) -> str:
-        """Where to go on after this event."""
-        return position(self.epoch, self.version, self.snapshot.committed_at)
+    def committed_at(self) -> str | None:
+        """When the commit of `version` was stored."""
+        return self.snapshot.committed_at
+
+    @property
+    def state(self) -> FrozenState:
+        """The state to go on from."""
+        return self.snapshot.state
 
     def to_json(self) -> dict[str, Any]:
         """The event as a JSON object: where the twin was before, and the state to go on from."""
         before = {"previous_epoch": self.previous_epoch, "previous_version": self.previous_version}
-        return super().to_json() | before | {"state": self.snapshot.state}
+        return super().to_json() | before | {"state": self.state}
 
 
 @dataclass(frozen=True)
@@ -167,13 +164,15 @@ class ForeignWrite(TwinEvent):
         key: the key.
         reason: how it was noticed.
         state: what stands there now; None where that is no JSON object.
+        committed_at: when the commit of `version` was stored.
     """
 
-    kind: ClassVar[str] = "foreign"
+    kind: ClassVar[Literal["foreign"]] = "foreign"
 
     key: str
     reason: str
     state: FrozenState | None = field(repr=False)
+    committed_at: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The event as a JSON object: the key, how it was noticed, and what stands there now."""
@@ -186,11 +185,13 @@ class Heartbeat(TwinEvent):
 
     Attributes:
         connected: whether that is known: False while there is no connection to the server.
+        committed_at: when the commit of `version` was stored.
     """
 
-    kind: ClassVar[str] = "heartbeat"
+    kind: ClassVar[Literal["heartbeat"]] = "heartbeat"
 
     connected: bool
+    committed_at: str | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The event as a JSON object."""

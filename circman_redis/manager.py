@@ -11,6 +11,7 @@ import redis
 from pydantic import BaseModel
 
 from circman_redis import connection, files, protocol, reads, verify
+from circman_redis.callbacks import Handle
 from circman_redis.driver import Driver
 from circman_redis.events import Event
 from circman_redis.flows import ATTEMPTS, Document, Options
@@ -20,7 +21,7 @@ from circman_redis.registry import Asked, Manager, alone
 from circman_redis.results import Commit, Disagreement, HistoryEntry, Snapshot, State, TwinConfig
 from circman_redis.state_history import StateHistory
 from circman_redis.stream import Source, Wish
-from circman_redis.subscription import Handle, Subscription
+from circman_redis.subscription import Subscription
 
 
 class StateManager(Manager):
@@ -288,7 +289,7 @@ class StateManager(Manager):
 
         Args:
             since: a version, or the ``position`` of an event, after which to begin; None begins now.
-            paths: JSON Pointers: only commits that changed something there, below or above.
+            paths: JSON Pointers: only commits that changed something there, below or above. A string is one path.
             source: what wakes it up: the twin's ``channel``, or the ``keyspace`` notifications of its state.
             timeout: seconds without an event after which the iteration ends; None never.
             heartbeat: seconds without an event after which a `Heartbeat` is handed out.
@@ -301,8 +302,9 @@ class StateManager(Manager):
             UsageError: an argument is not allowed.
             StoreUnavailable: no answer from the server.
             StoreError: the server refuses the channel, or makes no keyspace notifications.
+            CorruptTwin: the twin is not what commits made. (Later that is a `ForeignWrite`.)
         """
-        wish = Wish.of(since=since, paths=paths, source=source, timeout=timeout, heartbeat=heartbeat)
+        wish = Wish.of(since, paths, source, timeout, heartbeat)
         return self._closed_with(Subscription(self._driver, self.keys, wish, self._patience))
 
     def on_change(
@@ -327,7 +329,8 @@ class StateManager(Manager):
             max_age: how old, in seconds, what is read from it may be; older, it raises StaleMirror.
 
         Raises:
-            StoreUnavailable: no answer from the server.
+            UsageError: ``max_age`` is no time.
+            StoreUnavailable, StoreError, CorruptTwin: as for `subscribe`.
         """
         return self._closed_with(Mirror(self._driver, self.keys, self._patience, max_age))
 

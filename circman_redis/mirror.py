@@ -6,19 +6,21 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from circman_redis import patch as patches
+from circman_redis.callbacks import AsyncHandle, Handle
 from circman_redis.driver import AsyncDriver, Driver
 from circman_redis.errors import StaleMirror, UsageError, WaitTimeout
 from circman_redis.events import Event, ForeignWrite, FrozenState, HistoryGap, StateEvent, StateRolledBack
+from circman_redis.frozen import EMPTY
 from circman_redis.keys import TwinKeys
-from circman_redis.stream import PULSE, Stream, Wish
-from circman_redis.subscription import AsyncHandle, AsyncSubscription, Handle, Subscription
+from circman_redis.patch import NO_DEFAULT
+from circman_redis.stream import PULSE, Stream, Wish, is_seconds
+from circman_redis.subscription import AsyncSubscription, Subscription
 
+H = TypeVar("H", Handle, AsyncHandle)
 Predicate = Callable[[FrozenState], object]
-
-_NO_DEFAULT: Final = object()
 
 
 class _Held(NamedTuple):
@@ -29,14 +31,15 @@ class _Held(NamedTuple):
     state: FrozenState
 
 
-class _Mirrored:
+class _Mirrored(Generic[H]):
     """What both mirrors are made of. A read is a look at an attribute; nothing is copied, and nobody is asked."""
 
     _stream: Stream
-    _held: _Held
+    _held: _Held | None = None
+    _handle: H | None = None
 
     def __init__(self, max_age: float | None) -> None:
-        if max_age is not None and not max_age > 0:
+        if max_age is not None and not (is_seconds(max_age) and max_age > 0):
             raise UsageError(f"max_age={max_age!r}: use a number of seconds above 0")
         self._max_age = max_age
         self._wish = Wish(pulse=min(PULSE, 1.0 if max_age is None else max_age / 3))
@@ -50,9 +53,9 @@ class _Mirrored:
         """
         if self._max_age is not None:
             self._check_age(self._max_age)
-        return self._held.state
+        return self._now.state
 
-    def get(self, pointer: str, default: Any = _NO_DEFAULT) -> Any:
+    def get(self, pointer: str, default: Any = NO_DEFAULT) -> Any:
         """The value at a JSON Pointer (RFC 6901), such as ``/production_line/temperature``.
 
         Args:
@@ -60,22 +63,21 @@ class _Mirrored:
             default: what to return where nothing stands there; without it, that is an error.
 
         Raises:
+            UsageError: it is no JSON Pointer.
             PointerError: nothing stands there, and there is no default.
             StaleMirror: it is older than ``max_age``.
         """
-        if default is _NO_DEFAULT:
-            return patches.resolve(self.state, pointer)
         return patches.resolve(self.state, pointer, default)
 
     @property
     def version(self) -> int:
         """The version of the state; 0 before the first commit."""
-        return self._held.version
+        return self._now.version
 
     @property
     def epoch(self) -> str:
         """The epoch of the state; empty before the first commit."""
-        return self._held.epoch
+        return self._now.epoch
 
     @property
     def age(self) -> float:
@@ -86,7 +88,14 @@ class _Mirrored:
     @property
     def connected(self) -> bool:
         """Whether it is being kept current; False while there is no connection, and once it is closed."""
-        raise NotImplementedError
+        return self._handle is not None and self._handle.connected
+
+    @property
+    def _now(self) -> _Held:
+        if self._held is None:
+            twin = self._stream.twin
+            raise UsageError(f"the mirror of twin {twin!r} does not stand yet: await it, or use async with")
+        return self._held
 
     def _check_age(self, max_age: float) -> None:
         age = self.age
@@ -99,7 +108,7 @@ class _Mirrored:
     def _stand(self, stream: Stream) -> None:
         timeline = stream.timeline
         self._stream = stream
-        self._held = _Held(timeline.epoch, timeline.version or 0, timeline.state or {})
+        self._held = _Held(timeline.epoch, timeline.version or 0, timeline.state or EMPTY)
 
     def _take(self, event: Event) -> None:
         match event:
@@ -112,9 +121,13 @@ class _Mirrored:
             case ForeignWrite(epoch=epoch, version=version, state=state) if state is not None:
                 self._held = _Held(epoch, version, state)
 
-    def _reached(self, predicate: Predicate | None, version: int | None) -> bool:
-        held = self._held
-        return (version is None or held.version >= version) and (predicate is None or bool(predicate(held.state)))
+    def _fitting(self, predicate: Predicate | None, version: int | None) -> _Held | None:
+        """What it holds, where that is what is waited for."""
+        if self._stream.closed:
+            raise self._closed()
+        held = self._now
+        fits = (version is None or held.version >= version) and (predicate is None or predicate(held.state))
+        return held if fits else None
 
     def _not_in_time(self, version: int | None, timeout: float | None) -> WaitTimeout:
         wanted = "no state that fits" if version is None else f"no version {version}"
@@ -129,7 +142,7 @@ class _Mirrored:
         return f"<{type(self).__name__} of {self._stream.twin!r} at version {self.version}>"
 
 
-class Mirror(_Mirrored):
+class Mirror(_Mirrored[Handle]):
     """A local copy of a twin's state, kept current by a thread; made by ``StateManager.mirror``.
 
     Any number of threads may read it. It is current from the moment that it is made.
@@ -151,11 +164,6 @@ class Mirror(_Mirrored):
         self._stand(subscription.stream)
         self._handle = Handle(subscription, self._update)
 
-    @property
-    def connected(self) -> bool:
-        """Whether it is being kept current; False while there is no connection, and once it is closed."""
-        return self._handle.connected
-
     def wait_for(
         self, predicate: Predicate | None = None, *, version: int | None = None, timeout: float | None = None
     ) -> FrozenState:
@@ -171,16 +179,15 @@ class Mirror(_Mirrored):
             StaleMirror: it was closed.
         """
         with self._changed:
-            came = self._changed.wait_for(lambda: self._stream.closed or self._reached(predicate, version), timeout)
-        if self._stream.closed:
-            raise self._closed()
-        if not came:
+            held = self._changed.wait_for(lambda: self._fitting(predicate, version), timeout)
+        if held is None:
             raise self._not_in_time(version, timeout)
-        return self._held.state
+        return held.state
 
     def close(self) -> None:
         """Ends it; what it holds can be read on, but grows old."""
-        self._handle.close()
+        if self._handle is not None:
+            self._handle.close()
         with self._changed:
             self._changed.notify_all()
 
@@ -196,7 +203,7 @@ class Mirror(_Mirrored):
             self._changed.notify_all()
 
 
-class AsyncMirror(_Mirrored):
+class AsyncMirror(_Mirrored[AsyncHandle]):
     """The same for asyncio, kept current by a task; made by ``AsyncStateManager.mirror``.
 
     It is current once it was entered (``async with``) or awaited.
@@ -207,32 +214,30 @@ class AsyncMirror(_Mirrored):
     ) -> None:
         super().__init__(max_age)
         self._subscription = AsyncSubscription(opened, keys, self._wish, patience)
-        self._handle: AsyncHandle | None = None
+        self._stream = self._subscription.stream
         self._news = asyncio.Event()
-        self._stand(self._subscription.stream)
-
-    @property
-    def connected(self) -> bool:
-        """Whether it is being kept current; False while there is no connection, and once it is closed."""
-        return self._handle is not None and self._handle.connected
 
     async def wait_for(
         self, predicate: Predicate | None = None, *, version: int | None = None, timeout: float | None = None
     ) -> FrozenState:
         """As `Mirror.wait_for`."""
+        await self._begin()
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout):
-                while not self._stream.closed and not self._reached(predicate, version):
+            async with limit:
+                while (held := self._fitting(predicate, version)) is None:
                     await self._news.wait()
         except TimeoutError as error:
+            if not limit.expired():
+                raise  # the predicate's own
             raise self._not_in_time(version, timeout) from error
-        if self._stream.closed:
-            raise self._closed()
-        return self._held.state
+        return held.state
 
     async def close(self) -> None:
         """Ends it; what it holds can be read on, but grows old."""
-        await (self._subscription if self._handle is None else self._handle).close()
+        if self._handle is not None:
+            await self._handle.close()
+        await self._subscription.close()
         self._wake()
 
     def __await__(self) -> Generator[Any, None, Self]:
@@ -245,9 +250,9 @@ class AsyncMirror(_Mirrored):
         await self.close()
 
     async def _begin(self) -> Self:
+        await self._subscription
         if self._handle is None:
-            await self._subscription
-            self._stand(self._subscription.stream)
+            self._stand(self._stream)
             self._handle = AsyncHandle(self._subscription, self._update)
         return self
 

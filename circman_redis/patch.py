@@ -25,7 +25,7 @@ class _Missing:
 
 MISSING: Final = _Missing()
 """Stands where a document has nothing. Not None, which is JSON's null."""
-_NO_DEFAULT: Final = object()
+NO_DEFAULT: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ def join_pointer(tokens: Iterable[str | int]) -> str:
     return "".join("/" + str(token).replace("~", "~0").replace("/", "~1") for token in tokens)
 
 
-def resolve(document: Any, pointer: str, default: Any = _NO_DEFAULT) -> Any:
+def resolve(document: Any, pointer: str, default: Any = NO_DEFAULT) -> Any:
     """The value that a JSON Pointer leads to (RFC 6901, section 4).
 
     Args:
@@ -206,7 +206,7 @@ def resolve(document: Any, pointer: str, default: Any = _NO_DEFAULT) -> Any:
     for level, token in enumerate(tokens):
         found = _child(value, token)
         if found is MISSING:
-            if default is not _NO_DEFAULT:
+            if default is not NO_DEFAULT:
                 return default
             place = join_pointer(tokens[:level]) or "the top level"
             raise PointerError(f"nothing at {pointer}: {place} is {_contents(value)}, without {token!r}")

@@ -8,13 +8,38 @@ from typing import Any
 State = dict[str, Any]
 
 
+def position(epoch: str, version: int, committed_at: str | None = None) -> str:
+    """A place in a twin's commits as text: ``epoch:version:committed_at``, the last part only where it is known.
+
+    With all three it names one commit for ever: a failover may set a twin back and give a version to another commit.
+    """
+    return f"{epoch}:{version}:{committed_at}" if committed_at else f"{epoch}:{version}"
+
+
+def read_position(text: str) -> tuple[str, int, str]:
+    """Epoch, version and committed_at of a position, or of a version alone; empty where they are not in it.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    epoch, version, committed_at = "", text, ""
+    if ":" in text:
+        epoch, version, committed_at = (*text.split(":", 2), "")[:3]
+    if not (version.isascii() and version.isdigit() and len(version) <= _DIGITS):
+        raise ValueError("neither a version nor a position")
+    return epoch, int(version), committed_at
+
+
+_DIGITS = 18  # of a version, at most
+
+
 @dataclass(frozen=True, slots=True)
 class Commit:
     """One accepted change.
 
     Attributes:
         version: 1, 2, 3 ... without a gap.
-        epoch: with the version, names one state for ever; a twin deleted and made again has another.
+        epoch: a twin deleted and made again has another.
         timestamp: the state's own time (ISO 8601), None where it names none.
         committed_at: the server's clock when it was stored (ISO 8601, UTC).
         duplicate: whether this was a repeated call, answered with the commit that the first one made.
@@ -25,6 +50,11 @@ class Commit:
     timestamp: str | None
     committed_at: str
     duplicate: bool = False
+
+    @property
+    def position(self) -> str:
+        """Where to go on after this commit: ``subscribe(since=commit.position)``."""
+        return position(self.epoch, self.version, self.committed_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +78,11 @@ class Snapshot:
     committed_at: str | None = None
     actor: str | None = None
     op: str | None = None
+
+    @property
+    def position(self) -> str:
+        """Where to go on after this state: ``subscribe(since=snapshot.position)``."""
+        return position(self.epoch, self.version, self.committed_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,11 @@ from redis.backoff import ExponentialWithJitterBackoff
 from circman_redis import patch as patches
 from circman_redis import protocol
 from circman_redis.errors import StoreError, StoreUnavailable, UsageError
-from circman_redis.events import Event, Heartbeat, StateEvent, position
+from circman_redis.events import Event, Heartbeat, StateEvent
 from circman_redis.keys import TwinKeys
 from circman_redis.patch import MISSING
 from circman_redis.protocol import Call
+from circman_redis.results import read_position
 from circman_redis.timeline import Timeline
 
 T = TypeVar("T")
@@ -38,7 +39,6 @@ LOOK = 10.0
 
 _MOST_WAKE_UPS = 256  # that one reading answers
 _ENOUGH = 10  # failures after which the rests grow no longer
-_DIGITS = 18  # of a version, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,11 @@ Steps: TypeAlias = Generator[Action | Call[Any], Any, T]
 Source: TypeAlias = Literal["channel", "keyspace"]
 
 
+def is_seconds(value: object) -> bool:
+    """Whether it is a time to wait."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What a subscriber asked for.
@@ -98,25 +103,33 @@ class Wish:
     pulse: float = PULSE
 
     @classmethod
-    def of(cls, *, paths: Iterable[str] | str | None = None, **wishes: Any) -> Wish:
-        """The wish, its paths from any iterable.
+    def of(
+        cls,
+        since: int | str | None,
+        paths: Iterable[str] | None,
+        source: Source,
+        timeout: float | None = None,
+        heartbeat: float | None = None,
+    ) -> Wish:
+        """The wish, its paths from any iterable; a string is one path.
 
         Raises:
             UsageError: for what cannot be wished for.
         """
-        one = isinstance(paths, str)
-        return cls(paths=None if paths is None else (str(paths),) if one else tuple(paths), **wishes)
+        if isinstance(paths, str):
+            paths = (paths,)
+        return cls(since, None if paths is None else tuple(paths), source, timeout, heartbeat)
 
     def __post_init__(self) -> None:
         for path in self.paths or ():
+            if not isinstance(path, str):
+                raise UsageError(f"paths: {path!r} is no JSON Pointer")
             patches.split_pointer(path)
-        if self.source not in {"channel", "keyspace"}:
+        if self.source not in ("channel", "keyspace"):
             raise UsageError(f"source={self.source!r}: use 'channel' or 'keyspace'")
-        for name in ("timeout", "heartbeat", "pulse"):
+        for name in ("timeout", "heartbeat"):
             seconds: object = getattr(self, name)
-            if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds >= 0:
-                continue
-            if seconds is not None:
+            if seconds is not None and not is_seconds(seconds):
                 raise UsageError(f"{name}={seconds!r}: use a number of seconds")
         self.start()
 
@@ -128,12 +141,10 @@ class Wish:
         """
         if self.since is None:
             return "", None, ""
-        epoch, version, committed_at = "", str(self.since), ""
-        if ":" in version:
-            epoch, version, committed_at = (*version.split(":", 2), "")[:3]
-        if isinstance(self.since, bool) or not (version.isascii() and version.isdigit() and len(version) <= _DIGITS):
-            raise UsageError(f"since={self.since!r}: use a version, or the position of an event")
-        return epoch, int(version), committed_at
+        try:
+            return read_position(str(self.since))
+        except ValueError as error:
+            raise UsageError(f"since={self.since!r}: use a version, or the position of an event") from error
 
 
 class Stream:
@@ -180,8 +191,7 @@ class Stream:
         self._looked_at = 0.0
         self._wake_ups = 0
         self._idle = False
-        epoch, version, committed_at = wish.start()
-        self._handed = position(epoch, version or 0, committed_at)
+        self._handed = self.timeline.position
         self._quiet = 0.0  # seconds waited without an event, up to the last heartbeat
 
     @property
@@ -196,6 +206,8 @@ class Stream:
 
         Raises:
             StoreUnavailable: not within the patience.
+            StoreError: the server refuses to be listened to, or read.
+            CorruptTwin: the twin is not what commits made.
         """
         give_up = self._clock() + self._patience
         while not self.closed and (not self.connected or self.timeline.version is None or self.timeline.state is None):
@@ -210,6 +222,7 @@ class Stream:
 
         Raises:
             StoreUnavailable: the time is up, and there is no connection that could know of an event.
+            StoreError: the server refuses to be listened to, or read, by now.
         """
         begin = self._clock()
         self._idle = False
@@ -223,8 +236,7 @@ class Stream:
                 break
             if self._is_beat(waited):
                 self._quiet += waited
-                version = self.timeline.version or 0
-                return Heartbeat(self._keys.twin, self.timeline.epoch, version, connected=self.connected)
+                return self._heartbeat()
             yield from self._step(self._room(waited))
             stepped = True
         self._quiet = 0.0
@@ -240,6 +252,10 @@ class Stream:
         if self.timeline.version is None:
             raise UsageError(f"the subscription to twin {self._keys.twin!r} does not stand yet: it has no position")
         return self._handed if self._ready else self.timeline.position
+
+    def _heartbeat(self) -> Heartbeat:
+        epoch, version, committed_at = self.timeline.epoch, self.timeline.version or 0, self.timeline.committed_at
+        return Heartbeat(self._keys.twin, epoch, version, connected=self.connected, committed_at=committed_at)
 
     def _hand(self, event: Event) -> Event:
         self._handed = event.position

@@ -14,11 +14,11 @@ from circman_redis import patch as patches
 from circman_redis import protocol
 from circman_redis.codec import decode
 from circman_redis.errors import CorruptTwin, InvalidJSON, StoreError, StoreUnavailable
-from circman_redis.events import Event, ForeignWrite, FrozenState, HistoryGap, StateEvent, StateRolledBack, position
+from circman_redis.events import Event, ForeignWrite, FrozenState, HistoryGap, StateEvent, StateRolledBack
 from circman_redis.frozen import EMPTY, freeze
 from circman_redis.keys import TwinKeys
 from circman_redis.protocol import Call
-from circman_redis.results import Page, Snapshot
+from circman_redis.results import Page, Snapshot, position
 
 log = logging.getLogger("circman_redis")
 
@@ -45,6 +45,7 @@ class Timeline:
         compare: compare the state in Redis with the copy kept here whenever there is no news.
 
     Attributes:
+        committed_at: when the commit of `version` was stored; empty where that is not known.
         state: the state at `version`, kept current without reading; None where it is not known yet.
         behind: whether Redis has to be read before anything is certain.
     """
@@ -58,7 +59,7 @@ class Timeline:
         self.behind = True
         self._keys = keys
         self._compare = compare
-        self._committed_at = committed_at
+        self.committed_at = committed_at
         self._heard = 0  # the highest version that a message of this epoch spoke of
         # Version -> when it was committed, which tells a commit from another one of the same version.
         self._marks: dict[int, str] = {version: committed_at} if version and committed_at else {}
@@ -70,7 +71,7 @@ class Timeline:
     @property
     def position(self) -> str:
         """What was handed out last, as `StateEvent.position`."""
-        return position(self.epoch, self._at, self._committed_at)
+        return position(self.epoch, self._at, self.committed_at)
 
     # --- messages --------------------------------------------------------------------------------------------
 
@@ -98,11 +99,11 @@ class Timeline:
         version = facts["version"]
         if version <= self._at:
             # Handed out before; but a commit that is newer, with a version that is not, is of another line.
-            self.behind |= facts["committed_at"] > self._committed_at
+            self.behind |= facts["committed_at"] > self.committed_at
             return []
         self._heard = max(self._heard, version)
         # committed_at never runs backwards: an older one is of a line that was left.
-        follows = version == self._at + 1 and facts["committed_at"] >= self._committed_at
+        follows = version == self._at + 1 and facts["committed_at"] >= self.committed_at
         if not follows or self.state is None or not ("patch" in facts or "state" in facts):
             self.behind = True
             return []
@@ -208,7 +209,7 @@ class Timeline:
         events.append(StateRolledBack(self._keys.twin, "", 0, self.epoch, self._at, _NOTHING))
         self._retire(self.epoch)
         self.epoch, self.version, self.state = "", 0, EMPTY
-        self._committed_at, self._heard = "", 0
+        self.committed_at, self._heard = "", 0
         self._marks.clear()
         return events
 
@@ -245,7 +246,7 @@ class Timeline:
 
     def _look(self) -> Reading:
         snapshot: Snapshot = yield protocol.snapshot(self._keys)
-        if (snapshot.epoch, snapshot.version, snapshot.committed_at) != (self.epoch, self._at, self._committed_at):
+        if (snapshot.epoch, snapshot.version, snapshot.committed_at) != (self.epoch, self._at, self.committed_at):
             self.behind = True
             return []
         reported, self._reported = self._reported, None
@@ -278,7 +279,7 @@ class Timeline:
         return text
 
     def _foreign_event(self, key: str, reason: str, state: FrozenState | None) -> Event:
-        return ForeignWrite(self._keys.twin, self.epoch, self._at, key, reason, state)
+        return ForeignWrite(self._keys.twin, self.epoch, self._at, key, reason, state, self.committed_at)
 
     # --- what is remembered ----------------------------------------------------------------------------------
 
@@ -287,7 +288,7 @@ class Timeline:
         self._mark(facts)
 
     def _mark(self, facts: Facts) -> None:
-        self._committed_at = facts["committed_at"]
+        self.committed_at = facts["committed_at"]
         self._marks[facts["version"]] = facts["committed_at"]
         if len(self._marks) > _MARKS:
             del self._marks[next(iter(self._marks))]

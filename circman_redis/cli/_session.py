@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Self, TypeVar
@@ -21,7 +21,7 @@ from circman_redis.flows import Flow, Options, Twin
 from circman_redis.keys import TwinKeys
 from circman_redis.protocol import Call
 from circman_redis.settings import Settings
-from circman_redis.stream import Wish
+from circman_redis.stream import Source, Wish
 from circman_redis.subscription import Subscription
 
 T = TypeVar("T")
@@ -62,11 +62,20 @@ class Session:
             self._opened = True
         return self._driver.drive(flow)
 
-    def subscribe(self, **wishes: Any) -> Subscription:
+    def subscribe(
+        self,
+        since: int | str | None,
+        *,
+        paths: Iterable[str] | None = None,
+        source: Source = "channel",
+        timeout: float | None = None,
+        heartbeat: float | None = None,
+    ) -> Subscription:
         """The twin's events; arguments as those of ``StateManager.subscribe``."""
         # A lost connection is for the command to tell: not for the last resort of `logging` as well.
         logging.getLogger("circman_redis").addHandler(logging.NullHandler())
-        return Subscription(self._driver, self.keys, Wish.of(**wishes), self.settings.timeout)
+        wish = Wish.of(since, paths, source, timeout, heartbeat)
+        return Subscription(self._driver, self.keys, wish, self.settings.timeout)
 
     @property
     def client(self) -> redis.Redis:

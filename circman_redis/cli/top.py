@@ -10,7 +10,6 @@ from circman_redis import protocol
 from circman_redis.cli._options import Target, connected, example
 from circman_redis.cli._output import console
 from circman_redis.errors import UsageError
-from circman_redis.events import position
 from circman_redis.view.feed import Feed
 from circman_redis.view.picture import Picture
 from circman_redis.view.terminal import what_it_lacks
@@ -32,6 +31,5 @@ def top_command(target: Target) -> None:
     with target.session() as session:
         snapshot = session.run(protocol.snapshot(session.keys))
         picture = Picture(session.keys.twin, session.store.name, snapshot, time.monotonic())
-        since = position(snapshot.epoch, snapshot.version, snapshot.committed_at)
-        with session.subscribe(since=since) as events:
+        with session.subscribe(snapshot.position) as events:
             show(picture, Feed(events), console())

@@ -16,6 +16,8 @@ from circman_redis.cli._json import dumps
 from circman_redis.cli._options import Target, connected, example
 from circman_redis.cli._output import console, note, on_terminal
 from circman_redis.events import Event, Heartbeat, StateEvent
+from circman_redis.results import read_position
+from circman_redis.stream import Source
 from circman_redis.view.words import event_line, local, name_of, printable
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ _NAMES = (8, 24)  # columns for the actor, at least and at most
 
 
 @click.command("watch", epilog=example("circman-redis watch --since 1 --limit 3"))
-@click.option("--since", metavar="VERSION", help="Begin after this version, or position (epoch:version); else now.")
+@click.option("--since", metavar="VERSION", help="Begin after this version, or the position of an event; else now.")
 @click.option("--path", "paths", multiple=True, metavar="POINTER", help="Only commits that change it; repeatable.")
 @click.option("--source", type=click.Choice(("channel", "keyspace")), default="channel", help="What tells of changes.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="End after so many events.")
@@ -38,7 +40,7 @@ def watch_command(
     *,
     since: str | None,
     paths: tuple[str, ...],
-    source: str,
+    source: Source,
     limit: int | None,
     timeout: float | None,
     as_json: bool,
@@ -52,9 +54,7 @@ def watch_command(
     tell = _for_people() if for_people else _as_json
     with (
         target.session() as session,
-        session.subscribe(
-            since=since, paths=paths or None, source=source, timeout=timeout, heartbeat=_LOOK
-        ) as subscription,
+        session.subscribe(since, paths=paths or None, source=source, timeout=timeout, heartbeat=_LOOK) as subscription,
     ):
         if for_people and since is None:
             note(_beginning(session, subscription.position))
@@ -65,8 +65,8 @@ def watch_command(
 
 
 def _beginning(session: Session, position: str) -> str:
-    version = position.split(":")[1]
-    stands = f"at version {version}" if version != "0" else "which has no state yet"
+    _, version, _ = read_position(position)
+    stands = f"at version {version}" if version else "which has no state yet"
     return f"watching twin {session.keys.twin!r}, {stands}; Ctrl-C ends it"
 
 

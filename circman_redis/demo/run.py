@@ -18,7 +18,7 @@ from circman_redis.demo.view import View, choose, complain, say, watch
 from circman_redis.errors import CircmanError, ModelMismatch, StateConflict, UsageError
 from circman_redis.manager import StateManager
 from circman_redis.models import TwinState
-from circman_redis.results import HistoryEntry, Snapshot
+from circman_redis.results import HistoryEntry, Snapshot, position
 from circman_redis.settings import Settings
 from circman_redis.timestamps import parse_timestamp
 from circman_redis.view.feed import Feed
@@ -81,7 +81,7 @@ def run(workers: int, seconds: float, twin: str, url: str | None, prefix: str | 
             view = choose(seconds)
             crew.wait_until_ready()
             first = make_twin(manager, token, seen)
-            with manager.subscribe(since=f"{first.epoch}:{first.version}") as events:
+            with manager.subscribe(position(first.epoch, first.version)) as events:
                 follower = Follower(Feed(events), manager.get_current_state(), first.version)
                 crew.go()
                 interrupted = _watch(follower, crew, view, seconds)

@@ -327,3 +327,77 @@ def test_fakeredis_will_do_for_unit_tests_of_callers() -> None:
             assert (await twin.get_current_state())["a"] == {"b": 3}
 
     asyncio.run(main())
+
+
+def test_closing_from_within_a_callback(url: str, twin_id: str) -> None:
+    """Neither a thread nor a task waits for itself."""
+
+    async def main() -> None:
+        async with AsyncStateManager(twin_id, url=url) as twin:
+            over = asyncio.Event()
+
+            async def callback(_: object) -> None:
+                await handle.close()
+                over.set()
+
+            handle = await twin.on_change(callback)
+            await twin.set_state({"n": 1})
+            await over.wait()
+            assert not handle.connected
+
+    asyncio.run(main())
+    with StateManager(twin_id, url=url) as twin:
+        over = threading.Event()
+        handle = twin.on_change(lambda _: (handle.close(), over.set()))
+        twin.set_state({"n": 2})
+        assert over.wait(60)
+        assert not handle.connected
+
+
+def test_a_mirror_that_nobody_awaited(url: str, twin_id: str) -> None:
+    """Says so, rather than showing nothing; to wait for something is to await it. Two tasks may do so at once."""
+
+    async def main() -> None:
+        async with AsyncStateManager(twin_id, url=url) as twin:
+            await twin.set_state({"n": 1})
+            mirror = twin.mirror()
+            for read in (lambda: mirror.state, lambda: mirror.version, lambda: mirror.get("/n")):
+                with pytest.raises(UsageError, match="await"):
+                    read()
+            found = await asyncio.gather(*(mirror.wait_for(lambda state: state["n"] == 1) for _ in range(5)))
+            assert [state["n"] for state in found] == [1] * 5
+            tasks = [task for task in asyncio.all_tasks() if task.get_name() == f"{twin_id} events"]
+            assert len(tasks) == 1
+            with pytest.raises(TimeoutError, match="the predicate's own"):
+                await mirror.wait_for(predicate_that_fails, timeout=60)
+            await mirror.close()
+
+    asyncio.run(main())
+
+
+def predicate_that_fails(_: object) -> bool:
+    raise TimeoutError("the predicate's own")
+
+
+async def follow_and_break(twin: AsyncStateManager) -> int:
+    async for event in twin.subscribe(since=0):
+        return event.version
+    raise AssertionError("no event")
+
+
+def test_a_subscription_that_is_left_gives_its_connection_back(
+    url: str, twin_id: str, connections: Callable[[], int]
+) -> None:
+    """By a break, or when its time is up; without a warning."""
+
+    async def main() -> None:
+        async with AsyncStateManager(twin_id, url=url) as twin:
+            await twin.set_state({"n": 1})
+            before = connections()
+            assert await follow_and_break(twin) == 1
+            async for _ in twin.subscribe(since=0, timeout=0.01):
+                pass
+            while connections() > before:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(main())

@@ -6,7 +6,6 @@ import copy
 import json
 import logging
 import threading
-import timeit
 from itertools import islice, pairwise
 from typing import Any
 
@@ -192,19 +191,23 @@ def test_what_cannot_be_asked_for(twin: StateManager) -> None:
     """Is refused at once, and by its name."""
     for arguments in (
         {"since": "x"},
+        {"since": "9" * 5000},
         {"since": -1},
         {"since": True},
         {"since": 1.5},
         {"paths": ["materials"]},
+        {"paths": [1]},
         {"source": "carrier pigeon"},
+        {"source": ["channel"]},
         {"timeout": -1},
         {"heartbeat": "often"},
     ):
         name = next(iter(arguments))
-        with pytest.raises(UsageError, match="materials" if name == "paths" else name):
+        with pytest.raises(UsageError, match="JSON Pointer" if name == "paths" else name):
             twin.subscribe(**arguments)
-    with pytest.raises(UsageError, match="max_age"):
-        twin.mirror(max_age=0)
+    for max_age in (0, -1, "x", True):
+        with pytest.raises(UsageError, match="max_age"):
+            twin.mirror(max_age=max_age)
 
 
 def test_states_of_events_cannot_be_changed(twin: StateManager, writer: StateManager) -> None:
@@ -233,14 +236,12 @@ def test_rights_that_are_missing_are_said(server: Server, manager: Managers, twi
 
 def test_keyspace_notifications_that_are_off_are_said(twin: StateManager, raw: redis.Redis) -> None:
     """With the setting, and what to do."""
-    before = raw.config_get("notify-keyspace-events")
     raw.config_set("notify-keyspace-events", "")
     try:
         with pytest.raises(StoreError, match="notify-keyspace-events"):
             twin.subscribe(source="keyspace")
     finally:
-        raw.config_set("notify-keyspace-events", "K$lhg")
-    assert before
+        raw.config_set("notify-keyspace-events", "K$lhg")  # as tests/conftest.py starts it
 
 
 def test_a_foreign_write_is_an_event(twin: StateManager, writer: StateManager, raw: redis.Redis) -> None:
@@ -346,20 +347,12 @@ def test_a_callback_that_raises_is_logged(
     assert "not version 2" in caplog.text
 
 
-def test_closing_from_within_a_callback(twin: StateManager, writer: StateManager) -> None:
-    """Does not wait for itself."""
-    closed = threading.Event()
-    handles: list[Any] = []
-
-    def callback(_: object) -> None:
-        closed.set()
-
-    handles.append(twin.on_change(callback))
-    writer.set_state({})
-    assert closed.wait(60)
-    handles[0].close()
-    handles[0].close()
-    assert not handles[0].connected
+def test_closing_twice(twin: StateManager) -> None:
+    """Does nothing the second time."""
+    handle = twin.on_change(print)
+    handle.close()
+    handle.close()
+    assert not handle.connected
 
 
 # --- mirror ------------------------------------------------------------------------------------------------
@@ -369,6 +362,8 @@ def test_a_mirror_reads_ones_own_writes(twin: StateManager, writer: StateManager
     """After waiting for the version of the commit."""
     with twin.mirror() as m:
         assert (m.state, m.version, m.epoch) == ({}, 0, "")
+        with pytest.raises(TypeError, match="cannot be changed"):
+            m.state["n"] = 1
         for n in range(20):
             commit = writer.update_state({"line": {"n": n, "list": [{"a": n}]}})
             state = m.wait_for(version=commit.version, timeout=60)
@@ -417,10 +412,14 @@ def test_a_mirror_waits_for_a_state_that_fits(twin: StateManager, writer: StateM
             m.wait_for(lambda state: 1 / 0, timeout=0.05)
 
 
-def test_a_mirror_follows_gaps_and_rollbacks(twin: StateManager, writer: StateManager) -> None:
+def test_a_mirror_follows_gaps_and_rollbacks(twin: StateManager, writer: StateManager, raw: redis.Redis) -> None:
     """It shows what is there."""
     writer.set_state({"n": 0})
+    writer.history_length = 1
     with twin.mirror() as m:
+        raw.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        writer.update_many([{"n": n} for n in range(1, 10)])
+        assert m.wait_for(version=10, timeout=60)["n"] == 9
         writer.delete()
         assert m.wait_for(lambda state: not state, timeout=60) == {}
         commit = writer.set_state({"n": 5})
@@ -432,11 +431,11 @@ def test_a_mirror_that_cannot_be_current_says_so(own_server: Server, manager: Ma
     """Where a `max_age` is given it refuses to be read; and it goes on by itself when the server is back."""
     with manager(twin_id, url=own_server.url, timeout=0.5) as twin:
         twin.set_state({"n": 1})
-        with twin.mirror(max_age=0.5) as strict, twin.mirror() as lax:
+        with twin.mirror(max_age=2) as strict, twin.mirror() as lax:
             assert strict.get("/n") == 1
             own_server.kill()
             wait_until(lambda: not strict.connected and not lax.connected)
-            wait_until(lambda: strict.age > 0.5)
+            wait_until(lambda: strict.age > 2)
             with pytest.raises(StaleMirror, match="max_age"):
                 strict.get("/n")
             assert lax.get("/n") == 1
@@ -444,7 +443,7 @@ def test_a_mirror_that_cannot_be_current_says_so(own_server: Server, manager: Ma
             commit = twin.update_state({"n": 2})
             for m in (strict, lax):
                 m.wait_for(version=commit.version, timeout=60)
-                wait_until(lambda m=m: m.connected and m.age < 0.4)
+                wait_until(lambda m=m: m.connected and m.age < 1)
             assert strict.get("/n") == 2
 
 
@@ -459,11 +458,39 @@ def test_a_mirror_notices_a_server_that_says_nothing(own_server: Server, manager
             assert m.wait_for(version=twin.update_state({"n": 2}).version, timeout=60)["n"] == 2
 
 
-def test_a_read_costs_less_than_a_copy(twin: StateManager, writer: StateManager) -> None:
-    """By so much that no noise hides it: no round trip, and no copy."""
-    writer.set_state({f"material_{n}": {"inventory": n, "quality": 0.5, "tags": [1, 2]} for n in range(100)})
-    with twin.mirror() as m:
-        own = copy.deepcopy(m.state)
-        reading = min(timeit.repeat(lambda: m.state, number=100, repeat=5))
-        copying = min(timeit.repeat(lambda: copy.deepcopy(own), number=100, repeat=5))
-    assert reading < copying / 3
+def test_a_mirror_returns_the_state_that_fitted(twin: StateManager, writer: StateManager) -> None:
+    """Not one that came after it."""
+    writer.set_state({"n": 0})
+    over = threading.Event()
+
+    def flip() -> None:
+        while not over.is_set():
+            writer.adjust({"/n": 1})
+
+    thread = threading.Thread(target=flip)
+    thread.start()
+    try:
+        with twin.mirror() as m:
+            for _ in range(100):
+                assert m.wait_for(lambda state: state["n"] % 2, timeout=60)["n"] % 2
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_where_a_heartbeat_was_is_a_place_to_go_on_from(
+    twin: StateManager, writer: StateManager, raw: redis.Redis
+) -> None:
+    """Also where an older copy was put back since: it names the commit, not only the version."""
+    writer.update_many([{"n": n} for n in range(1, 4)])
+    older = {key: raw.dump(key) for key in raw.scan_iter()}
+    writer.update_state({"n": 4})
+    with twin.subscribe(heartbeat=0.01) as subscription:
+        beat = next(iter(subscription))
+    assert beat.position == twin.snapshot().position == subscription.position
+    raw.flushdb()
+    for key, value in older.items():
+        raw.restore(key, 0, value)
+    writer.update_many([{"other": 4}, {"other": 5}])
+    with twin.subscribe(since=beat.position, timeout=0.05) as again:
+        assert [event.kind for event in again] == ["rollback"]

@@ -10,9 +10,8 @@ from typing import Any, Self
 
 import redis.asyncio
 
-from circman_redis import AsyncMirror, AsyncStateManager
+from circman_redis import AsyncHandle, AsyncMirror, AsyncStateManager, AsyncSubscription
 from circman_redis.state_history import AsyncStateHistory
-from circman_redis.subscription import AsyncHandle, AsyncSubscription
 
 
 class Loop:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -35,17 +33,6 @@ async def ask(twin: AsyncStateManager, version: int) -> None:
     state = await twin.get_state_at_version(version)
     assert state is not None
     assert state["v"] == version
-
-
-@contextmanager
-def stopped(server: Server) -> Iterator[None]:
-    """The server gets calls, and answers none of them before the end."""
-    assert server.process is not None
-    os.kill(server.process.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(server.process.pid, signal.SIGCONT)
 
 
 async def cancel_all(tasks: list[asyncio.Task[Any]]) -> None:
@@ -103,7 +90,7 @@ def test_a_cancelled_call_leaves_no_reply_to_another(own_server: Server, twin_id
     async def main() -> None:
         async with numbered(own_server, twin_id) as twin:
             for _ in range(5):
-                with stopped(own_server):
+                with own_server.stopped():
                     for version in (1, 2, 3):
                         with pytest.raises(TimeoutError):
                             async with asyncio.timeout(0.05):
