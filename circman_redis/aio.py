@@ -12,7 +12,7 @@ import redis.asyncio
 from pydantic import BaseModel
 
 from circman_redis import connection, files, protocol, reads, verify
-from circman_redis.callbacks import AsyncHandle
+from circman_redis.callbacks import AsyncHandle, check_callback
 from circman_redis.events import Event
 from circman_redis.flows import ATTEMPTS, Document, Options
 from circman_redis.link import Link
@@ -229,6 +229,7 @@ class AsyncStateManager(Manager):
 
         The callback may be a coroutine function.
         """
+        check_callback(callback)
         subscription = await self.subscribe(since, paths=paths, source=source)
         return self._closed_with(AsyncHandle(subscription, callback))
 
@@ -292,8 +293,7 @@ class AsyncStateManager(Manager):
     async def close(self) -> None:
         """Gives back the connections, whoever else has this object; the next AsyncStateManager(...) of it is new."""
         self._forget()
-        for one in self._following():
-            await one.close()
+        await asyncio.gather(*(one.close() for one in self._stop_following()), return_exceptions=True)
         await self._link.close()
 
     async def __aenter__(self) -> Self:

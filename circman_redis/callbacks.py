@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import threading
 from collections.abc import Callable
 from typing import Self
 
-from circman_redis.errors import CircmanError
+from circman_redis.errors import CircmanError, UsageError
 from circman_redis.events import Event
 from circman_redis.subscription import AsyncSubscription, Subscription
 
@@ -20,6 +21,19 @@ CLOSING = 5.0
 
 AGAIN = 1.0
 """Seconds until callbacks go on after the server refused something, a right that was taken away for example."""
+
+_TRYING_AGAIN = "twin %r: its events cannot be had for callbacks; trying again"
+_FAILED = "a callback failed at %s of twin %r"
+
+
+def check_callback(callback: object) -> None:
+    """Refuses what cannot be called.
+
+    Raises:
+        UsageError: it is no function.
+    """
+    if not callable(callback):
+        raise UsageError(f"callback={callback!r}: a function that gets an event is wanted")
 
 
 class Handle:
@@ -34,6 +48,7 @@ class Handle:
         self._subscription = subscription
         self._callback = callback
         self._over = threading.Event()
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name=f"{subscription.stream.twin} events", daemon=True)
         self._thread.start()
 
@@ -42,11 +57,17 @@ class Handle:
         """Whether there is a connection that listens, and a thread that calls back."""
         return self._subscription.connected and self._thread.is_alive()
 
+    def stop(self) -> None:
+        """Has it end, without waiting for that: no call is begun any more."""
+        self._subscription.stop()
+        if os.getpid() == self._process:
+            self._over.set()
+
     def close(self) -> None:
         """Ends it: no call is begun any more. One that is under way is waited for, but not for ever."""
-        self._over.set()
+        self.stop()
         self._subscription.close()
-        if threading.current_thread() is not self._thread:
+        if os.getpid() == self._process and threading.current_thread() is not self._thread:
             self._thread.join(CLOSING)
 
     def __enter__(self) -> Self:
@@ -55,24 +76,33 @@ class Handle:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._subscription!r}>"
+
     def _run(self) -> None:
-        while not self._subscription.stream.closed:
-            try:
-                for event in self._subscription:
-                    if self._over.is_set():
-                        break
-                    self._call(event)
-            except CircmanError:
-                if not self._subscription.stream.closed:
-                    log.exception("the events of a twin cannot be had; trying again")
-                    self._over.wait(AGAIN)
-        self._subscription.close()
+        try:
+            while not self._over.is_set():
+                self._follow()
+        finally:
+            self._subscription.close()
+
+    def _follow(self) -> None:
+        try:
+            for event in self._subscription:
+                if self._over.is_set():
+                    break
+                self._call(event)
+            self._over.set()  # it was closed
+        except CircmanError:
+            if not self._over.is_set():
+                log.exception(_TRYING_AGAIN, self._subscription.stream.twin)
+                self._over.wait(AGAIN)
 
     def _call(self, event: Event) -> None:
         try:
             self._callback(event)
-        except Exception:
-            log.exception("a callback for events failed at %s of twin %r", event.position, event.twin)
+        except BaseException:
+            log.exception(_FAILED, event.position, event.twin)
 
 
 class AsyncHandle:
@@ -93,9 +123,15 @@ class AsyncHandle:
         """Whether there is a connection that listens, and a task that calls back."""
         return self._subscription.connected and not self._task.done()
 
+    def stop(self) -> None:
+        """Has it end, without waiting for that: no call is begun any more."""
+        self._subscription.stop()
+
     async def close(self) -> None:
         """Ends it; a callback that is under way is cancelled."""
-        if asyncio.current_task() is not self._task:
+        self.stop()
+        here = self._task.get_loop() is asyncio.get_running_loop()
+        if here and asyncio.current_task() is not self._task:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=CLOSING)
         await self._subscription.close()
@@ -106,6 +142,9 @@ class AsyncHandle:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._subscription!r}>"
+
     async def _run(self) -> None:
         while not self._subscription.stream.closed:
             try:
@@ -113,7 +152,7 @@ class AsyncHandle:
                     await self._call(event)
             except CircmanError:
                 if not self._subscription.stream.closed:
-                    log.exception("the events of a twin cannot be had; trying again")
+                    log.exception(_TRYING_AGAIN, self._subscription.stream.twin)
                     await asyncio.sleep(AGAIN)
 
     async def _call(self, event: Event) -> None:
@@ -121,5 +160,13 @@ class AsyncHandle:
             came = self._callback(event)
             if inspect.isawaitable(came):
                 await came
-        except Exception:
-            log.exception("a callback for events failed at %s of twin %r", event.position, event.twin)
+        except BaseException:
+            if _is_cancelled():
+                raise
+            log.exception(_FAILED, event.position, event.twin)
+
+
+def _is_cancelled() -> bool:
+    """Whether it is the task itself that shall end, and not something that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

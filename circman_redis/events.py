@@ -158,7 +158,7 @@ class StateRolledBack(TwinEvent):
 
 @dataclass(frozen=True)
 class ForeignWrite(TwinEvent):
-    """The state key was changed by something else than a commit. No version stands for it.
+    """Something else than a commit changed the state, or damaged the history. No version stands for it.
 
     Attributes:
         key: the key.

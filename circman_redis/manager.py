@@ -11,7 +11,7 @@ import redis
 from pydantic import BaseModel
 
 from circman_redis import connection, files, protocol, reads, verify
-from circman_redis.callbacks import Handle
+from circman_redis.callbacks import Handle, check_callback
 from circman_redis.driver import Driver
 from circman_redis.events import Event
 from circman_redis.flows import ATTEMPTS, Document, Options
@@ -320,6 +320,7 @@ class StateManager(Manager):
         What the callback raises is logged, and the next event comes all the same. Arguments and errors are those
         of `subscribe`.
         """
+        check_callback(callback)
         return self._closed_with(Handle(self.subscribe(since, paths=paths, source=source), callback))
 
     def mirror(self, *, max_age: float | None = None) -> Mirror:
@@ -416,7 +417,7 @@ class StateManager(Manager):
         The end of a with statement does so only for the last of those who asked for it.
         """
         self._forget()
-        for one in self._following():
+        for one in self._stop_following():
             one.close()
         self._driver.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
@@ -16,6 +17,7 @@ from circman_redis.events import Event, ForeignWrite, FrozenState, HistoryGap, S
 from circman_redis.frozen import EMPTY
 from circman_redis.keys import TwinKeys
 from circman_redis.patch import NO_DEFAULT
+from circman_redis.results import Commit
 from circman_redis.stream import PULSE, Stream, Wish, is_seconds
 from circman_redis.subscription import AsyncSubscription, Subscription
 
@@ -29,6 +31,7 @@ class _Held(NamedTuple):
     epoch: str
     version: int
     state: FrozenState
+    foreign: bool = False
 
 
 class _Mirrored(Generic[H]):
@@ -80,6 +83,11 @@ class _Mirrored(Generic[H]):
         return self._now.epoch
 
     @property
+    def foreign(self) -> bool:
+        """Whether what it shows was not committed: something else wrote it to Redis, after `version`."""
+        return self._now.foreign
+
+    @property
     def age(self) -> float:
         """Seconds since it was last known to be current."""
         current_at = self._stream.current_at
@@ -100,7 +108,7 @@ class _Mirrored(Generic[H]):
     def _check_age(self, max_age: float) -> None:
         age = self.age
         if age > max_age:
-            why = "the connection is slow" if self.connected else "there is no connection"
+            why = self._stream.refusal or ("no answer yet" if self._stream.connected else "there is no connection")
             raise StaleMirror(
                 f"twin {self._stream.twin!r}: the mirror is {age:.3g} s old, over its max_age of {max_age:g} s: {why}"
             )
@@ -119,15 +127,25 @@ class _Mirrored(Generic[H]):
             case StateRolledBack(epoch=epoch, version=version, snapshot=snapshot):
                 self._held = _Held(epoch, version, snapshot.state)
             case ForeignWrite(epoch=epoch, version=version, state=state) if state is not None:
-                self._held = _Held(epoch, version, state)
+                self._held = _Held(epoch, version, state, foreign=True)
 
-    def _fitting(self, predicate: Predicate | None, version: int | None) -> _Held | None:
+    def _fitting(self, wanted: Predicate | Commit | None, version: int | None) -> _Held | None:
         """What it holds, where that is what is waited for."""
         if self._stream.closed:
             raise self._closed()
         held = self._now
-        fits = (version is None or held.version >= version) and (predicate is None or predicate(held.state))
-        return held if fits else None
+        if isinstance(wanted, Commit):
+            fits = held.epoch == wanted.epoch and held.version >= wanted.version
+        else:
+            fits = wanted is None or bool(wanted(held.state))
+        return held if fits and (version is None or held.version >= version) else None
+
+    @staticmethod
+    def _check_wanted(wanted: object, version: object) -> None:
+        if wanted is None and version is None:
+            raise UsageError("wait_for(): a commit, a function that gets the state, or a version is wanted")
+        if not (wanted is None or callable(wanted) or isinstance(wanted, Commit)):
+            raise UsageError(f"wait_for({wanted!r}): a commit, or a function that gets the state, is wanted")
 
     def _not_in_time(self, version: int | None, timeout: float | None) -> WaitTimeout:
         wanted = "no state that fits" if version is None else f"no version {version}"
@@ -160,36 +178,51 @@ class Mirror(_Mirrored[Handle]):
     def __init__(self, driver: Driver, keys: TwinKeys, patience: float, max_age: float | None) -> None:
         super().__init__(max_age)
         subscription = Subscription(driver, keys, self._wish, patience)
-        self._changed = threading.Condition()
+        self._process = os.getpid()
+        self._news = threading.Event()  # set, and replaced by a new one, when something changed
         self._stand(subscription.stream)
         self._handle = Handle(subscription, self._update)
 
     def wait_for(
-        self, predicate: Predicate | None = None, *, version: int | None = None, timeout: float | None = None
+        self, wanted: Predicate | Commit | None = None, *, version: int | None = None, timeout: float | None = None
     ) -> FrozenState:
-        """Waits until the state is at a version, or fits; returns it.
+        """Waits until the state is at a commit or a version, or fits; returns it.
 
         Args:
-            predicate: gets the state; it is asked about the newest one, not about each that was passed through.
-            version: this one or a later one.
+            wanted: a commit: that one or a later one of its epoch. Or a function that gets the state: it is asked
+                about the newest one, not about each that was passed through.
+            version: this one or a later one, of whichever epoch.
             timeout: seconds; None for ever.
 
         Raises:
+            UsageError: nothing is asked for.
             WaitTimeout: (a TimeoutError) not in time.
-            StaleMirror: it was closed.
+            StaleMirror: it is closed, or belongs to another process.
         """
-        with self._changed:
-            held = self._changed.wait_for(lambda: self._fitting(predicate, version), timeout)
-        if held is None:
-            raise self._not_in_time(version, timeout)
-        return held.state
+        self._check_wanted(wanted, version)
+        if os.getpid() != self._process:
+            raise StaleMirror(f"the mirror of twin {self._stream.twin!r} is kept current in the process that made it")
+        give_up = None if timeout is None else time.monotonic() + timeout
+        while True:
+            # Asked without a lock: who is slow to answer must not hold up the events.
+            news = self._news
+            held = self._fitting(wanted, version)
+            if held is not None:
+                return held.state
+            if not news.wait(None if give_up is None else give_up - time.monotonic()):
+                raise self._not_in_time(version, timeout)
+
+    def stop(self) -> None:
+        """Has it end, without waiting for that."""
+        if self._handle is not None:
+            self._handle.stop()
 
     def close(self) -> None:
         """Ends it; what it holds can be read on, but grows old."""
         if self._handle is not None:
             self._handle.close()
-        with self._changed:
-            self._changed.notify_all()
+        if os.getpid() == self._process:
+            self._wake()
 
     def __enter__(self) -> Self:
         return self
@@ -198,9 +231,12 @@ class Mirror(_Mirrored[Handle]):
         self.close()
 
     def _update(self, event: Event) -> None:
-        with self._changed:
-            self._take(event)
-            self._changed.notify_all()
+        self._take(event)
+        self._wake()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, threading.Event()
+        news.set()
 
 
 class AsyncMirror(_Mirrored[AsyncHandle]):
@@ -218,20 +254,25 @@ class AsyncMirror(_Mirrored[AsyncHandle]):
         self._news = asyncio.Event()
 
     async def wait_for(
-        self, predicate: Predicate | None = None, *, version: int | None = None, timeout: float | None = None
+        self, wanted: Predicate | Commit | None = None, *, version: int | None = None, timeout: float | None = None
     ) -> FrozenState:
         """As `Mirror.wait_for`."""
+        self._check_wanted(wanted, version)
         await self._begin()
         limit = asyncio.timeout(timeout)
         try:
             async with limit:
-                while (held := self._fitting(predicate, version)) is None:
+                while (held := self._fitting(wanted, version)) is None:
                     await self._news.wait()
         except TimeoutError as error:
             if not limit.expired():
                 raise  # the predicate's own
             raise self._not_in_time(version, timeout) from error
         return held.state
+
+    def stop(self) -> None:
+        """Has it end, without waiting for that."""
+        self._subscription.stop()
 
     async def close(self) -> None:
         """Ends it; what it holds can be read on, but grows old."""

@@ -159,7 +159,7 @@ def resume(keys: TwinKeys, last: int | None, *, state_known: bool) -> Call[Page 
         "resume",
         (keys.state, keys.history, keys.meta),
         ("" if last is None else last, int(state_known)),
-        _parse_page,
+        lambda reply: _parse_page(reply, keys),
     )
 
 
@@ -289,8 +289,9 @@ def _parse_config(reply: list[bytes | None]) -> TwinConfig:
     return TwinConfig(**{name: parse(text) for (name, parse), text in found if text is not None})
 
 
-def _parse_notifications(reply: Mapping[Any, Any]) -> str:
-    value = reply.get("notify-keyspace-events", reply.get(b"notify-keyspace-events", b""))
+def _parse_notifications(reply: Mapping[Any, Any] | list[Any]) -> str:
+    flat = list(reply) if isinstance(reply, list) else [part for pair in reply.items() for part in pair]
+    value = flat[1] if len(flat) > 1 else b""  # RESP2 has a list, RESP3 a map
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
@@ -298,11 +299,21 @@ def _parse_rules(reply: Mapping[bytes, bytes]) -> Mapping[str, Any]:
     return {place.decode(): decode(rule) for place, rule in reply.items()}
 
 
-def _parse_page(reply: list[Any] | None) -> Page | None:
+def _parse_page(reply: list[Any] | None, keys: TwinKeys) -> Page | None:
     if reply is None:
         return None
-    epoch, newest, last, *commits = reply
-    return Page(epoch.decode(), newest, _facts(last) if last else None, list(map(_facts, commits)))
+    epoch, newest, *texts = reply
+    last, *commits = [_kept(text, keys, newest) if text else None for text in texts]
+    return Page(epoch.decode(), newest, last, [facts for facts in commits if facts])
+
+
+def _kept(text: bytes, keys: TwinKeys, newest: int) -> State:
+    try:
+        return _facts(text)
+    except (errors.InvalidJSON, TypeError, KeyError) as error:
+        key = keys.state if text.startswith(b'{"version":%d,' % newest) else keys.history
+        details = {"key": key, "reason": f"holds what no commit wrote: {error}"}
+        raise errors.CorruptTwin(f"twin {keys.twin!r}: {key} {details['reason']}", details) from error
 
 
 def _facts(text: bytes) -> State:

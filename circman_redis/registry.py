@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, NoReturn, Protocol, Self, TypeVar
 
 from pydantic import BaseModel
 
@@ -22,7 +22,7 @@ from circman_redis.flows import Twin
 from circman_redis.keys import TwinKeys
 from circman_redis.settings import ARGUMENTS, Settings
 
-F = TypeVar("F")
+F = TypeVar("F", bound="Follower")
 Loop = asyncio.AbstractEventLoop
 Key = tuple[Loop | None, str, str, str]
 
@@ -115,6 +115,13 @@ class Asked:
         return self.results
 
 
+class Follower(Protocol):
+    """What is closed with its manager."""
+
+    def stop(self) -> None:
+        """Has it end, without waiting for that."""
+
+
 class Manager(ABC):
     """What a manager does without waiting for a server."""
 
@@ -123,6 +130,7 @@ class Manager(ABC):
     _results: files.ResultsManager
     _users: int
     _followers: weakref.WeakSet[Any]
+    _is_over: bool = False
 
     @classmethod
     def _only_one(cls, asked: Asked, loop: Loop | None) -> Self:
@@ -204,11 +212,21 @@ class Manager(ABC):
 
     def _closed_with(self, follower: F) -> F:
         """The same; it is closed when the manager is."""
-        self._followers.add(follower)
-        return follower
+        with _lock:
+            if not self._is_over:
+                self._followers.add(follower)
+                return follower
+        follower.stop()
+        raise UsageError(f"twin {self.twin!r}: the manager was closed just now: make another")
 
-    def _following(self) -> list[Any]:
-        return list(self._followers)
+    def _stop_following(self) -> list[Any]:
+        """What is to be closed, told to end already: to wait for one after the other would take long."""
+        with _lock:
+            self._is_over = True
+            followers = list(self._followers)
+        for one in followers:
+            one.stop()
+        return followers
 
     def _write_file(self, text: bytes, file_path: str | Path | None) -> bool:
         if file_path is None:

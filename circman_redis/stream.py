@@ -103,13 +103,14 @@ class Wish:
     pulse: float = PULSE
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0917 - those of subscribe(), in its order
         cls,
-        since: int | str | None,
-        paths: Iterable[str] | None,
-        source: Source,
+        since: int | str | None = None,
+        paths: Iterable[str] | None = None,
+        source: Source = "channel",
         timeout: float | None = None,
         heartbeat: float | None = None,
+        pulse: float = PULSE,
     ) -> Wish:
         """The wish, its paths from any iterable; a string is one path.
 
@@ -118,7 +119,7 @@ class Wish:
         """
         if isinstance(paths, str):
             paths = (paths,)
-        return cls(since, None if paths is None else tuple(paths), source, timeout, heartbeat)
+        return cls(since, None if paths is None else tuple(paths), source, timeout, heartbeat, pulse)
 
     def __post_init__(self) -> None:
         for path in self.paths or ():
@@ -127,7 +128,7 @@ class Wish:
             patches.split_pointer(path)
         if self.source not in ("channel", "keyspace"):
             raise UsageError(f"source={self.source!r}: use 'channel' or 'keyspace'")
-        for name in ("timeout", "heartbeat"):
+        for name in ("timeout", "heartbeat", "pulse"):
             seconds: object = getattr(self, name)
             if seconds is not None and not is_seconds(seconds):
                 raise UsageError(f"{name}={seconds!r}: use a number of seconds")
@@ -159,7 +160,8 @@ class Stream:
     Attributes:
         timeline: what was handed out.
         connected: whether there is a connection that listens.
-        current_at: when everything up to then was known to have been received, by the clock.
+        refusal: what the server refused last, until it refuses no more.
+        current_at: when everything up to then was known to have been received and handed out, by the clock.
         closed: set to end it.
         database: the number of the database, for keyspace notifications; to be set before it begins.
     """
@@ -174,6 +176,7 @@ class Stream:
     ) -> None:
         self.timeline = Timeline(keys, *wish.start(), compare=wish.source == "keyspace")
         self.connected = False
+        self.refusal: StoreError | None = None
         self.current_at: float | None = None
         self.closed = False
         self.database = 0
@@ -185,6 +188,7 @@ class Stream:
         self._backoff = ExponentialWithJitterBackoff(cap=1.0, base=0.05)
         self._failures = 0
         self._trouble: StoreUnavailable | None = None
+        self._known_at: float | None = None
         self._rest_until = 0.0
         self._pinged: float | None = None
         self._alive_at = 0.0
@@ -216,6 +220,7 @@ class Stream:
             if self._ready and self.connected:
                 return  # a gap, or what stood in the place of the state
             yield from self._step(POLL)
+        self._settle()
 
     def next(self) -> Steps[Event | None]:
         """The next event; None when the time is up, or it was closed.
@@ -231,6 +236,7 @@ class Stream:
             if self._ready:
                 self._quiet = 0.0
                 return self._hand(self._ready.popleft())
+            self._settle()
             waited = self._clock() - begin
             if stepped and self._is_over(self._quiet + waited):
                 break
@@ -242,6 +248,18 @@ class Stream:
         self._quiet = 0.0
         return None
 
+    def rewind(self) -> None:
+        """Goes back to what was handed out last, for whatever was under way was broken off in the middle."""
+        self._ready.clear()
+        self.timeline = Timeline(self._keys, *read_position(self._handed), compare=self._wish.source == "keyspace")
+        self.connected = False
+
+    def _settle(self) -> None:
+        """Notes that all that was received has been handed out, if it has."""
+        if not self._ready:
+            self._handed = self.timeline.position
+            self.current_at = self._known_at
+
     @property
     def position(self) -> str:
         """What was handed out last, as `StateEvent.position`.
@@ -251,7 +269,7 @@ class Stream:
         """
         if self.timeline.version is None:
             raise UsageError(f"the subscription to twin {self._keys.twin!r} does not stand yet: it has no position")
-        return self._handed if self._ready else self.timeline.position
+        return self._handed
 
     def _heartbeat(self) -> Heartbeat:
         epoch, version, committed_at = self.timeline.epoch, self.timeline.version or 0, self.timeline.committed_at
@@ -267,7 +285,12 @@ class Stream:
         if self._trouble:
             self._quiet = 0.0
             raise self._unavailable()
-        return self._idle
+        if self.timeline.behind:
+            return False
+        if self._idle or self._looked_at >= self._clock() - (quiet - self._wish.timeout):
+            return True
+        self.timeline.behind = True  # messages keep coming, and none of them is wanted: one look, and it is over
+        return False
 
     def _is_beat(self, waited: float) -> bool:
         due = self._wish.heartbeat is not None and waited >= self._wish.heartbeat
@@ -302,6 +325,9 @@ class Stream:
                 yield Rest(max(0.0, min(seconds or POLL, self._rest_until - self._clock())))
         except StoreUnavailable as error:
             yield from self._lost(error)
+        except StoreError as error:
+            self.refusal, self._pinged = error, None
+            raise
 
     def _join(self) -> Steps[None]:
         channel = self._keys.events
@@ -329,7 +355,7 @@ class Stream:
         if "K" not in flags or ("A" not in flags and not {"$", "g"} <= set(flags)):
             raise StoreError(
                 f"twin {self._keys.twin!r}: source='keyspace', but notify-keyspace-events is {flags!r} on the server: "
-                "set it to K$lhg there (CONFIG SET notify-keyspace-events K$lhg), or use source='channel'"
+                f"CONFIG SET notify-keyspace-events {''.join(dict.fromkeys('K$lhg' + flags))}, or use source='channel'"
             )
 
     def _catch_up(self) -> Steps[None]:
@@ -339,18 +365,21 @@ class Stream:
         self._failures = 0
         if self._trouble:
             log.info("twin %r: connected again, at version %s", self._keys.twin, self.timeline.version)
-        self._trouble = None
+        self._trouble = self.refusal = None
         if not self.timeline.behind:
-            self._looked_at = self.current_at = asked
+            self._looked_at = self._known_at = asked
 
     def _listen(self, seconds: float) -> Steps[None]:
         now = self._clock()
         if now - self._looked_at >= LOOK:
             self.timeline.behind = True
             return
-        if self._pinged is None and now - self._alive_at >= self._wish.pulse:
+        until_ping = self._alive_at + self._wish.pulse - now
+        if self._pinged is None and until_ping <= 0:
             self._pinged = now
             yield Ping()
+        elif self._pinged is None:
+            seconds = min(seconds, until_ping)
         message = yield Read(0 if self._wake_ups else seconds)
         if message is not None:
             self._take(*message)
@@ -364,7 +393,7 @@ class Stream:
     def _take(self, kind: str, data: Any) -> None:
         if kind == "pong":
             # Messages come in order: all that was published before the PING has been received.
-            self.current_at, self._pinged, self._alive_at = self._pinged, None, self._clock()
+            self._known_at, self._pinged, self._alive_at = self._pinged, None, self._clock()
         elif kind.endswith("unsubscribe"):
             raise StoreUnavailable(f"twin {self._keys.twin!r}: the server ended the subscription")
         elif kind.endswith("subscribe"):

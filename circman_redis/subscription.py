@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, Self, TypeVar
 
 import redis
@@ -13,7 +15,7 @@ import redis.asyncio.client
 import redis.client
 
 from circman_redis.driver import AsyncDriver, Driver, drive, drive_async
-from circman_redis.errors import CircmanError, StoreUnavailable
+from circman_redis.errors import CircmanError, StoreError, StoreUnavailable, UsageError
 from circman_redis.events import Event
 from circman_redis.keys import TwinKeys
 from circman_redis.protocol import Call
@@ -36,19 +38,45 @@ class _Subscribed(Generic[D]):
 
     @property
     def position(self) -> str:
-        """Where it is: ``subscribe(since=...)`` goes on from here."""
+        """What was handed out last: ``subscribe(since=...)`` goes on from here."""
         return self.stream.position
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection that listens."""
-        return self.stream.connected and not self.stream.closed
+        """Whether there is a connection that listens, and nothing is refused."""
+        return self.stream.connected and self.stream.refusal is None and not self.stream.closed
+
+    def stop(self) -> None:
+        """Has it end, without waiting for that."""
+        self.stream.closed = True
+
+    def __repr__(self) -> str:
+        how = "closed" if self.stream.closed else "connected" if self.connected else "not connected"
+        return f"<{type(self).__name__} to {self.stream.twin!r} at version {self.stream.timeline.version}, {how}>"
 
     def _error(self, error: Exception) -> CircmanError:
         # A reply that is no reply is the end of its connection, not the server's word.
-        if isinstance(error, redis.RedisError) and not isinstance(error, redis.InvalidResponse):
-            return self._driver.error(error, "SUBSCRIBE")
-        return StoreUnavailable(f"{self._driver.store.name}: {error}")
+        if _is_passing(error) or not isinstance(error, redis.RedisError) or isinstance(error, redis.InvalidResponse):
+            return StoreUnavailable(f"{self._driver.store.name}: {error}")
+        return self._driver.error(error, "SUBSCRIBE")
+
+
+_PASSING = ("BUSY ", "LOADING ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "UNKILLABLE ")
+
+
+def _is_passing(error: BaseException | None) -> bool:
+    """Whether the server will answer otherwise in a while."""
+    return isinstance(error, redis.ResponseError) and str(error).startswith(_PASSING)
+
+
+@contextmanager
+def _waited_out() -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        if _is_passing(error.__cause__):
+            raise StoreUnavailable(str(error)) from error
+        raise
 
 
 class Subscription(_Subscribed[Driver], Iterator[Event]):
@@ -71,8 +99,11 @@ class Subscription(_Subscribed[Driver], Iterator[Event]):
     def __init__(self, driver: Driver, keys: TwinKeys, wish: Wish, patience: float) -> None:
         super().__init__(keys, wish, patience)
         self._use(driver)
+        self._patience = patience
         self._pubsub: redis.client.PubSub | None = None
         self._alone = threading.Lock()
+        self._thread = 0  # the one that waits for an event
+        self._process = os.getpid()
         try:
             drive(self.stream.begin(), self._do)
         except BaseException:
@@ -80,9 +111,10 @@ class Subscription(_Subscribed[Driver], Iterator[Event]):
             raise
 
     def __next__(self) -> Event:
+        self._check_caller()
         try:
             with self._alone:
-                event = drive(self.stream.next(), self._do)
+                event = self._next()
         finally:
             if self.stream.closed:
                 self.close()  # whoever closed it meanwhile could not
@@ -90,10 +122,33 @@ class Subscription(_Subscribed[Driver], Iterator[Event]):
             raise StopIteration
         return event
 
+    def _next(self) -> Event | None:
+        self._thread = threading.get_ident()
+        try:
+            return drive(self.stream.next(), self._do)
+        except CircmanError:
+            if self.stream.closed:
+                return None
+            raise
+        except BaseException:
+            # A signal's handler, Ctrl-C's for instance, may raise anywhere: also between a read and a hand-out.
+            self._leave()
+            self.stream.rewind()
+            raise
+        finally:
+            self._thread = 0
+
+    def _check_caller(self) -> None:
+        twin = self.stream.twin
+        if os.getpid() != self._process:
+            raise UsageError(f"the subscription to twin {twin!r} belongs to the process that made it: make another")
+        if self._thread == threading.get_ident():
+            raise UsageError(f"the subscription to twin {twin!r} is waiting for an event already, in this very thread")
+
     def close(self) -> None:
-        """Ends it; whoever waits in another thread is let go within a quarter of a second."""
-        self.stream.closed = True
-        if self._alone.acquire(blocking=False):
+        """Ends it; whoever waits in another thread is let go within a quarter of a second of a server's answer."""
+        self.stop()
+        if os.getpid() == self._process and self._alone.acquire(blocking=False):
             try:
                 self._leave()
             finally:
@@ -107,7 +162,8 @@ class Subscription(_Subscribed[Driver], Iterator[Event]):
 
     def _do(self, action: Action | Call[Any]) -> Any:
         if isinstance(action, Call):
-            return self._driver.run(action, once=True)
+            with _waited_out():
+                return self._driver.run(action, once=True)
         try:
             return self._act(action)
         except (redis.RedisError, OSError) as error:
@@ -126,8 +182,15 @@ class Subscription(_Subscribed[Driver], Iterator[Event]):
             case Ping():
                 _there(self._pubsub).ping()
             case Read(seconds):
-                return _typed(_there(self._pubsub).get_message(timeout=seconds))
+                return self._read(_there(self._pubsub), seconds)
         return None
+
+    def _read(self, pubsub: redis.client.PubSub, seconds: float) -> tuple[str, Any] | None:
+        # First whether there is something: a message that has begun to come may take longer than that to end.
+        connection: Any = pubsub.connection
+        if not connection.can_read(timeout=seconds):
+            return None
+        return _typed(pubsub.get_message(timeout=self._patience))
 
     def _leave(self) -> None:
         pubsub, self._pubsub, self.stream.connected = self._pubsub, None, False
@@ -150,6 +213,7 @@ class AsyncSubscription(_Subscribed[AsyncDriver], AsyncIterator[Event]):
 
     _pubsub: redis.asyncio.client.PubSub | None = None
     _loop: asyncio.AbstractEventLoop | None = None
+    _waiting: asyncio.Future[Event | None] | None = None
 
     def __init__(
         self, opened: Callable[[], Awaitable[AsyncDriver]], keys: TwinKeys, wish: Wish, patience: float
@@ -165,16 +229,29 @@ class AsyncSubscription(_Subscribed[AsyncDriver], AsyncIterator[Event]):
     async def __anext__(self) -> Event:
         await self._begin()
         async with self._alone:
-            try:
-                event = await drive_async(self.stream.next(), self._do)
-            except BaseException:
-                if self.stream.closed:
-                    await self._leave()
-                raise
+            event = await self._next()
             if event is None:
                 await self._leave()  # nobody may come again; if somebody does, it connects again
                 raise StopAsyncIteration
             return event
+
+    async def _next(self) -> Event | None:
+        # A task of its own: who gives up waiting breaks nothing off, and who comes next goes on waiting for the same.
+        if self._waiting is None:
+            self._waiting = asyncio.ensure_future(drive_async(self.stream.next(), self._do))
+        waiting = self._waiting
+        try:
+            await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not waiting.cancelled() or (task is not None and task.cancelling()):
+                raise  # whoever waits here gave up; what comes is kept for the next one
+        except Exception:  # noqa: BLE001, S110 - raised below
+            pass
+        self._waiting = None
+        if waiting.cancelled() or (self.stream.closed and waiting.exception()):
+            return None
+        return waiting.result()
 
     def __del__(self) -> None:
         # Left in the middle, by a break: garbage cannot wait until a connection is closed, but its loop can.
@@ -183,10 +260,18 @@ class AsyncSubscription(_Subscribed[AsyncDriver], AsyncIterator[Event]):
             loop.call_soon_threadsafe(lambda: loop.create_task(_drop(pubsub)))
 
     async def close(self) -> None:
-        """Ends it; a task that waits for an event is let go within a quarter of a second."""
-        self.stream.closed = True
-        if not self._alone.locked():
-            await self._leave()
+        """Ends it; a task that waits for an event is let go."""
+        self.stop()
+        if self._is_elsewhere():
+            self._pubsub = self._waiting = None  # their loop has ended, or will do it
+            return
+        if self._waiting is not None:
+            self._waiting.cancel()
+            await asyncio.wait([self._waiting])
+        await self._leave()
+
+    def _is_elsewhere(self) -> bool:
+        return self._loop is not None and self._loop is not asyncio.get_running_loop()
 
     async def __aenter__(self) -> Self:
         return await self._begin()
@@ -195,6 +280,10 @@ class AsyncSubscription(_Subscribed[AsyncDriver], AsyncIterator[Event]):
         await self.close()
 
     async def _begin(self) -> Self:
+        if self._is_elsewhere():
+            raise UsageError(f"the subscription to twin {self.stream.twin!r} belongs to another event loop")
+        if self._begun:
+            return self
         async with self._alone:
             if not self._begun:
                 self._use(await self._opened())
@@ -208,13 +297,11 @@ class AsyncSubscription(_Subscribed[AsyncDriver], AsyncIterator[Event]):
         return self
 
     async def _do(self, action: Action | Call[Any]) -> Any:
-        try:
-            if isinstance(action, Call):
+        if isinstance(action, Call):
+            with _waited_out():
                 return await self._driver.run(action, once=True)
+        try:
             return await self._act(action)
-        except asyncio.CancelledError:
-            self.stream.timeline.behind = True  # what was under way may be lost: it is read again
-            raise
         except (redis.RedisError, OSError) as error:
             raise self._error(error) from error
 

@@ -263,11 +263,24 @@ class Timeline:
             self._looked_twice = self.behind = True
             return []
         self._looked_twice = False
-        found = (error.details.get("key", self._keys.state), text)
-        if found == self._reported:
+        key, reason = error.details.get("key", self._keys.state), error.details.get("reason", str(error))
+        if key == self._keys.history:
+            return (yield from self._pass_over(reason))
+        if (key, text) == self._reported:
             return []
-        self._reported = found
-        return [self._foreign_event(found[0], error.details.get("reason", str(error)), _object(text))]
+        self._reported = (key, text)
+        return [self._foreign_event(key, reason, _object(text))]
+
+    def _pass_over(self, reason: str) -> Reading:
+        """A commit in the history was damaged: to the newest one, or nothing would ever be handed out again."""
+        page: Page | None = yield protocol.resume(self._keys, None, state_known=False)
+        if page is None or page.last is None or page.newest <= self._at:
+            self.behind = True
+            return []
+        events = [self._foreign_event(self._keys.history, reason, None)]
+        if page.newest > self._at + 1:
+            events.append(self._gap(page.epoch, page.last))
+        return [*events, self._commit(page.epoch, page.last)]
 
     def _whatever_is_there(self) -> Generator[Call[Any], Any, bytes | None]:
         try:

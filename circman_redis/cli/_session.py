@@ -27,6 +27,7 @@ from circman_redis.subscription import Subscription
 T = TypeVar("T")
 
 _PAGE = 100  # commits per round trip
+_PATIENCE = 3.0  # seconds for a connection that listens to give a sign of life
 
 
 class Session:
@@ -75,7 +76,7 @@ class Session:
         # A lost connection is for the command to tell: not for the last resort of `logging` as well.
         logging.getLogger("circman_redis").addHandler(logging.NullHandler())
         wish = Wish.of(since, paths, source, timeout, heartbeat)
-        return Subscription(self._driver, self.keys, wish, self.settings.timeout)
+        return Subscription(self._driver, self.keys, wish, min(self.settings.timeout, _PATIENCE))
 
     @property
     def client(self) -> redis.Redis:

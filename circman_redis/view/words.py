@@ -215,7 +215,7 @@ def incident(event: Event) -> str:
         case ForeignWrite():
             return (
                 f"{event.key} was changed by something else than a commit: {event.reason}. "
-                "`circman-redis doctor` says more; `circman-redis set` puts things right"
+                "`circman-redis doctor` says what to do"
             )
         case _:
             return event.kind
