@@ -126,9 +126,9 @@ class Subscription(_Subscribed[Driver], Iterator[Event]):
         self._thread = threading.get_ident()
         try:
             return drive(self.stream.next(), self._do)
-        except CircmanError:
+        except Exception:
             if self.stream.closed:
-                return None
+                return None  # whatever it was: its connections were closed under it
             raise
         except BaseException:
             # A signal's handler, Ctrl-C's for instance, may raise anywhere: also between a read and a hand-out.

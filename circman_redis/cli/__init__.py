@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 EXIT_REFUSED = 1
@@ -16,6 +17,8 @@ def main() -> int:
     Returns:
         The exit code, where the command line did not exit by itself.
     """
+    if sys.stdout is None:  # started with it closed (>&-): nobody reads, which is no mishap
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - to the end of the process
     try:
         from circman_redis.cli._group import cli  # noqa: PLC0415 - so that a missing click can be explained
 

@@ -20,7 +20,7 @@ _LONGEST_COLOURED = 200_000  # characters: beyond that, colours take longer than
 
 def on_terminal() -> bool:
     """Whether somebody is looking at stdout."""
-    return sys.stdout is not None and sys.stdout.isatty()  # None: started with stdout closed
+    return sys.stdout.isatty()
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -98,3 +98,9 @@ def test_python_m_is_the_console_script() -> None:
         out, _ = command.communicate(timeout=60)
     assert out.startswith(b"Usage: circman-redis [OPTIONS] COMMAND")
     assert command.returncode == 0
+
+
+def test_a_closed_stdout_is_no_mishap(filled: StateManager) -> None:
+    command = f"exec '{sys.executable}' -m circman_redis.cli watch --since 0 --timeout 0.1 >&-"
+    run = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, timeout=60, check=False)
+    assert (run.returncode, run.stderr) == (0, b"")
