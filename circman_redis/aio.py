@@ -21,8 +21,8 @@ from circman_redis.patch import Change
 from circman_redis.registry import Asked, Manager, running_loop
 from circman_redis.results import Commit, Disagreement, HistoryEntry, Snapshot, State, TwinConfig
 from circman_redis.state_history import AsyncStateHistory
-from circman_redis.stream import Source, Wish
 from circman_redis.subscription import AsyncSubscription
+from circman_redis.wish import Source, Wish
 
 
 class AsyncStateManager(Manager):

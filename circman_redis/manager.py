@@ -20,8 +20,8 @@ from circman_redis.patch import Change
 from circman_redis.registry import Asked, Manager, alone
 from circman_redis.results import Commit, Disagreement, HistoryEntry, Snapshot, State, TwinConfig
 from circman_redis.state_history import StateHistory
-from circman_redis.stream import Source, Wish
 from circman_redis.subscription import Subscription
+from circman_redis.wish import Source, Wish
 
 
 class StateManager(Manager):

@@ -18,8 +18,9 @@ from circman_redis.frozen import EMPTY
 from circman_redis.keys import TwinKeys
 from circman_redis.patch import NO_DEFAULT
 from circman_redis.results import Commit
-from circman_redis.stream import PULSE, Stream, Wish, is_seconds
+from circman_redis.stream import Stream
 from circman_redis.subscription import AsyncSubscription, Subscription
+from circman_redis.wish import PULSE, Wish, is_seconds
 
 H = TypeVar("H", Handle, AsyncHandle)
 Predicate = Callable[[FrozenState], object]

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from redis.backoff import ExponentialWithJitterBackoff
 
@@ -24,15 +24,13 @@ from circman_redis.patch import MISSING
 from circman_redis.protocol import Call
 from circman_redis.results import read_position
 from circman_redis.timeline import Timeline
+from circman_redis.wish import Wish
 
 T = TypeVar("T")
 log = logging.getLogger("circman_redis")
 
 POLL = 0.25
 """Seconds after which whoever listens looks whether it was closed."""
-
-PULSE = 5.0
-"""Seconds between two signs of life that are asked for."""
 
 LOOK = 10.0
 """Seconds after which a connection that seems well is not taken at its word: the version is read."""
@@ -74,78 +72,6 @@ class Rest:
 
 Action: TypeAlias = Join | Leave | Read | Ping | Rest
 Steps: TypeAlias = Generator[Action | Call[Any], Any, T]
-Source: TypeAlias = Literal["channel", "keyspace"]
-
-
-def is_seconds(value: object) -> bool:
-    """Whether it is a time to wait."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a subscriber asked for.
-
-    Attributes:
-        since: a version, or the position of an event, to begin after; None to begin now.
-        paths: JSON Pointers; commits that changed nothing there are left out. None for all commits.
-        source: what wakes the subscription up.
-        timeout: seconds without an event after which the iteration ends.
-        heartbeat: seconds without an event after which a `Heartbeat` is handed out.
-        pulse: seconds between two signs of life that are asked for.
-    """
-
-    since: int | str | None = None
-    paths: tuple[str, ...] | None = None
-    source: Source = "channel"
-    timeout: float | None = None
-    heartbeat: float | None = None
-    pulse: float = PULSE
-
-    @classmethod
-    def of(  # noqa: PLR0917 - those of subscribe(), in its order
-        cls,
-        since: int | str | None = None,
-        paths: Iterable[str] | None = None,
-        source: Source = "channel",
-        timeout: float | None = None,
-        heartbeat: float | None = None,
-        pulse: float = PULSE,
-    ) -> Wish:
-        """The wish, its paths from any iterable; a string is one path.
-
-        Raises:
-            UsageError: for what cannot be wished for.
-        """
-        if isinstance(paths, str):
-            paths = (paths,)
-        return cls(since, None if paths is None else tuple(paths), source, timeout, heartbeat, pulse)
-
-    def __post_init__(self) -> None:
-        for path in self.paths or ():
-            if not isinstance(path, str):
-                raise UsageError(f"paths: {path!r} is no JSON Pointer")
-            patches.split_pointer(path)
-        if self.source not in ("channel", "keyspace"):
-            raise UsageError(f"source={self.source!r}: use 'channel' or 'keyspace'")
-        for name in ("timeout", "heartbeat", "pulse"):
-            seconds: object = getattr(self, name)
-            if seconds is not None and not is_seconds(seconds):
-                raise UsageError(f"{name}={seconds!r}: use a number of seconds")
-        self.start()
-
-    def start(self) -> tuple[str, int | None, str]:
-        """What to begin after: the epoch (empty for any), the version, and when it was committed (empty: not known).
-
-        Raises:
-            UsageError: ``since`` is neither a version nor a position.
-        """
-        if self.since is None:
-            return "", None, ""
-        try:
-            return read_position(str(self.since))
-        except ValueError as error:
-            raise UsageError(f"since={self.since!r}: use a version, or the position of an event") from error
 
 
 class Stream:

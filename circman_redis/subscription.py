@@ -19,7 +19,8 @@ from circman_redis.errors import CircmanError, StoreError, StoreUnavailable, Usa
 from circman_redis.events import Event
 from circman_redis.keys import TwinKeys
 from circman_redis.protocol import Call
-from circman_redis.stream import Action, Join, Leave, Ping, Read, Rest, Stream, Wish
+from circman_redis.stream import Action, Join, Leave, Ping, Read, Rest, Stream
+from circman_redis.wish import Wish
 
 D = TypeVar("D", Driver, AsyncDriver)
 

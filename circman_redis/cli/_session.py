@@ -21,8 +21,8 @@ from circman_redis.flows import Flow, Options, Twin
 from circman_redis.keys import TwinKeys
 from circman_redis.protocol import Call
 from circman_redis.settings import Settings
-from circman_redis.stream import Source, Wish
 from circman_redis.subscription import Subscription
+from circman_redis.wish import Source, Wish
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ from circman_redis.cli._options import Target, connected, example
 from circman_redis.cli._output import console, note, on_terminal
 from circman_redis.events import Event, Heartbeat, StateEvent
 from circman_redis.results import read_position
-from circman_redis.stream import Source
 from circman_redis.view.words import event_line, local, name_of, printable
+from circman_redis.wish import Source
 
 if TYPE_CHECKING:
     from circman_redis.cli._session import Session

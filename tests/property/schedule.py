@@ -15,7 +15,8 @@ from circman_redis import patch as patches
 from circman_redis.errors import CircmanError, StoreUnavailable
 from circman_redis.events import Event, ForeignWrite, Heartbeat, HistoryGap, StateEvent, StateRolledBack
 from circman_redis.protocol import Call
-from circman_redis.stream import Join, Ping, Read, Stream, Wish
+from circman_redis.stream import Join, Ping, Read, Stream
+from circman_redis.wish import Wish
 from tests.property.model import Made, World
 
 QUIET = 25.0

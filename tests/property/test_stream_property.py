@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from circman_redis import patch as patches
 from circman_redis.events import ForeignWrite, StateEvent
-from circman_redis.stream import Wish
+from circman_redis.wish import Wish
 from tests.property.model import World
 from tests.property.schedule import COMMITS, MESSAGES, QUIET, TROUBLE, Run, Step, Witness, commit, foreign
 

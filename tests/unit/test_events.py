@@ -14,7 +14,7 @@ from circman_redis.events import Event, ForeignWrite, Heartbeat, HistoryGap, Sta
 from circman_redis.frozen import freeze
 from circman_redis.patch import MISSING, Change
 from circman_redis.results import Snapshot
-from circman_redis.stream import Wish
+from circman_redis.wish import Wish
 from tests.property.model import World
 from tests.property.schedule import QUIET, Run
 

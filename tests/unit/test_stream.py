@@ -11,7 +11,8 @@ import pytest
 from circman_redis.errors import StoreError, StoreUnavailable, UsageError
 from circman_redis.events import Event, Heartbeat, HistoryGap, StateEvent
 from circman_redis.protocol import Call
-from circman_redis.stream import LOOK, Join, Leave, Ping, Read, Rest, Wish
+from circman_redis.stream import LOOK, Join, Leave, Ping, Read, Rest
+from circman_redis.wish import Wish
 from tests.property.model import World
 from tests.property.schedule import Run
 
