@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 import redis
 from redis.exceptions import NoScriptError, ResponseError
@@ -212,58 +212,42 @@ async def _nothing(_: Exception) -> None:
     pass
 
 
-class Step:
-    """What a generator asks for; within its with statement, what comes of that is put into ``came``."""
-
-    def __init__(self, wanted: Any) -> None:
-        self.wanted = wanted
-        self.came: Any = None
-        self.error: CircmanError | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
-        self.error = error if isinstance(error, CircmanError) else None
-        return self.error is not None
-
-
-class Steps(Generic[T]):
-    """The steps of a generator, to its end: it is sent what came of each, or has the error thrown in.
-
-    Attributes:
-        result: what the generator returned.
-    """
-
-    result: T
-
-    def __init__(self, generator: Generator[Any, Any, T]) -> None:
-        self._generator = generator
-
-    def __iter__(self) -> Iterator[Step]:
-        try:
-            step = Step(next(self._generator))
-            while True:
-                yield step
-                failed = step.error
-                step = Step(self._generator.throw(failed) if failed else self._generator.send(step.came))
-        except StopIteration as done:
-            self.result = done.value
-
-
 def drive(generator: Generator[Any, Any, T], do: Callable[[Any], Any]) -> T:
-    """Does what a generator asks for, step by step, and returns what it returns."""
-    steps = Steps(generator)
-    for step in steps:
-        with step:
-            step.came = do(step.wanted)
-    return steps.result
+    """Does what a generator asks for, step by step, and returns what it returns.
+
+    It is sent what came of each step, or has the error thrown in.
+    """
+    came: Any = None
+    error: CircmanError | None = None
+    while True:
+        try:
+            step = _advance(generator, came, error)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        came = error = None
+        try:
+            came = do(step)
+        except CircmanError as failure:
+            error = failure
 
 
 async def drive_async(generator: Generator[Any, Any, T], do: Callable[[Any], Awaitable[Any]]) -> T:
     """The same for asyncio."""
-    steps = Steps(generator)
-    for step in steps:
-        with step:
-            step.came = await do(step.wanted)
-    return steps.result
+    came: Any = None
+    error: CircmanError | None = None
+    while True:
+        try:
+            step = _advance(generator, came, error)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        came = error = None
+        try:
+            came = await do(step)
+        except CircmanError as failure:
+            error = failure
+
+
+def _advance(generator: Generator[Any, Any, Any], came: Any, error: CircmanError | None) -> Any:
+    return generator.send(came) if error is None else generator.throw(error)

@@ -118,7 +118,7 @@ class HistoryGap(TwinEvent):
 
     def to_json(self) -> dict[str, Any]:
         """The event as a JSON object: the first and the last version lost, and the state to go on from."""
-        return super().to_json() | {"lost": [self.lost[0], self.lost[-1]], "state": self.snapshot.state}
+        return super().to_json() | {"lost": [self.lost[0], self.lost[-1]], "state": self.state}
 
 
 @dataclass(frozen=True)

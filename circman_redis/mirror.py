@@ -119,6 +119,14 @@ class _Mirrored(Generic[H]):
         self._stream = stream
         self._held = _Held(timeline.epoch, timeline.version or 0, timeline.state or EMPTY)
 
+    def _update(self, event: Event) -> None:
+        self._take(event)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Has those look who wait for something."""
+        raise NotImplementedError
+
     def _take(self, event: Event) -> None:
         match event:
             case StateEvent(epoch=epoch, version=version, state=state):
@@ -231,10 +239,6 @@ class Mirror(_Mirrored[Handle]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _update(self, event: Event) -> None:
-        self._take(event)
-        self._wake()
-
     def _wake(self) -> None:
         news, self._news = self._news, threading.Event()
         news.set()
@@ -297,10 +301,6 @@ class AsyncMirror(_Mirrored[AsyncHandle]):
             self._stand(self._stream)
             self._handle = AsyncHandle(self._subscription, self._update)
         return self
-
-    def _update(self, event: Event) -> None:
-        self._take(event)
-        self._wake()
 
     def _wake(self) -> None:
         news, self._news = self._news, asyncio.Event()

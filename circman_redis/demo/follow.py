@@ -118,7 +118,7 @@ class Follower:
                 self.rates.add(moment, name_of(event.actor))
                 self.state = event.state
             elif isinstance(event, StateRolledBack):
-                self.state = event.snapshot.state
+                self.state = event.state
 
     def catch_up(self, version: int) -> None:
         """Waits for what was acknowledged to come.

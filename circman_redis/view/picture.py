@@ -71,7 +71,7 @@ class Picture:
                 self.rates.add(now, name_of(event.actor))
                 self._stand(event, event.state)
             case StateRolledBack():
-                self._stand(event, event.snapshot.state)
+                self._stand(event, event.state)
                 self.deleted = not event.epoch
             case ForeignWrite():
                 self._stand(event, event.state or {})
