@@ -10,7 +10,7 @@ from pathlib import Path
 
 NAMES = ("commit", "lookup", "commits", "resume", "clear", "delete", "configure")
 
-_INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
+_INCLUDE = re.compile(r"^ *-- @include (\w+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,8 +250,8 @@ def _history_length(meta: Meta) -> int:
 
 
 def _digest(meta: Meta) -> tuple[int, str] | None:
-    digest = meta.get("digest", b"").decode(errors="replace")
-    return (int(meta["version"]), digest) if digest and _is_number(meta.get("version", b"")) else None
+    version, _, digest = meta.get("digest", b"").decode(errors="replace").partition(":")
+    return (int(version), digest) if digest and _is_number(version.encode()) else None
 
 
 def _closer(raw: bytes, wanted: int) -> str:

@@ -30,4 +30,4 @@ local function clear()
   return removed
 end
 
-return answer(clear, { 'string', 'list', 'hash', 'zset' })
+return answer(clear, 'string list hash zset')

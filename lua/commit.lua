@@ -19,39 +19,110 @@ local OP, EXPECTED, ID, ACTOR, MODEL, AGE = ARGV[1], ARGV[2], ARGV[3], ARGV[4], 
 local FIRST_BODY, MAX_MESSAGE = 7, 32768 -- a longer event leaves its body out
 -- @include base
 -- @include time
--- @include utf8
--- @include json
--- @include merge
--- @include rules
--- @include adjust
 -- @include record
 -- @include twin
+-- @include usual
 
 local MOST_BODIES = 1000
 local ID_WINDOW = 2048 -- calls: an id is remembered for one to two windows
 local TRIM_TIMES_EVERY = 64 -- versions
+
+local function check_size(text, twin)
+  if #text > twin.max_bytes then
+    refuse('TOO_LARGE', ('{"bytes":%d,"max_bytes":%d}'):format(#text, twin.max_bytes))
+  end
+end
+
+-- What the usual merge does without is made when it is first called for: to make it takes longer than to run the rest.
+local function make_careful()
+  -- @include utf8
+  -- @include json
+  -- @include merge
+  -- @include rules
+  -- @include adjust
+
+  local careful = {}
+
+  function careful.check_arguments()
+    for _, text in ipairs({ ID, ACTOR, OP, EXPECTED, MODEL, AGE }) do
+      if not is_short_text(text) then
+        refuse('BAD_JSON', '{"reason":"a commit id, an actor or another argument that is not 0 to 128 bytes of UTF-8"}')
+      end
+    end
+    local known = OP == 'set' or OP == 'merge' or OP == 'adjust' or OP == 'import'
+    if not known then refuse('BAD_JSON', '{"reason":' .. quote('unknown op ' .. OP) .. '}') end
+    if not AGE:find('^%d+$') then
+      refuse('BAD_JSON', '{"reason":' .. quote('an age that is no number of milliseconds: ' .. AGE) .. '}')
+    end
+  end
+
+  -- Gives the tree a timestamp where it has none (null counts as none), and returns the text that goes with it.
+  local function stamped(tree, text, timestamp)
+    local given = tree.values.timestamp
+    tree.values.timestamp = timestamp
+    if given then return write_json(tree) end
+    tree.keys[#tree.keys + 1] = 'timestamp'
+    return text:sub(1, -2) .. (text == '{}' and '' or ',') .. '"timestamp":' .. timestamp .. '}'
+  end
+
+  -- The state's own timestamp: its JSON text, and its microseconds (the commit's, where it names no time).
+  local function own_time(tree, state, committed)
+    local text = tree.values.timestamp
+    if not text then
+      local _, first, last = locate(state, 'timestamp', 2)
+      text = first and state:sub(first, last)
+    end
+    if type(text) ~= 'string' or text:byte() == 123 or text:byte() == 91 then return 'null', committed end
+    return text, text:byte() == 34 and from_iso(plain(text:sub(2, -2))) or committed
+  end
+
+  local function rule_texts(places) return redis.call('HMGET', RULES, unpack(places)) end
+
+  -- Steps 3 to 6: what `body` makes of the twin, as changed() tells it.
+  function careful.changed(twin, body)
+    local tree, text = read_json(body)
+    local whole = OP == 'set' or OP == 'import'
+    if OP == 'adjust' then
+      if not twin.state then refuse('NO_STATE', '{"reason":"there is no state to adjust"}') end
+      tree = adjustment(twin.state, tree)
+      text = write_json(tree)
+    end
+    local given = tree.values.timestamp
+    if twin.auto_timestamp and (not given or given == 'null') then text = stamped(tree, text, twin.committed_json) end
+    local standing = whole and WHOLE or (twin.state and MERGED or MADE)
+    local state = whole and text or merge(twin.state or '{}', tree, tree.keys)
+    check_size(state, twin)
+    if twin.validation ~= 'none' then
+      refuse_violations(violations_of(tree, standing, twin.validation == 'strict', rule_texts))
+    end
+    local timestamp, stamp = own_time(tree, state, twin.now)
+    return state, text, timestamp, stamp
+  end
+
+  return careful
+end
+
+local careful_parts
+local function careful()
+  careful_parts = careful_parts or make_careful()
+  return careful_parts
+end
 
 local function check_arguments()
   local bodies = math.max(#ARGV - FIRST_BODY + 1, 0)
   if bodies < 1 or bodies > MOST_BODIES then
     refuse('TOO_LARGE', ('{"commits":%d,"most":%d}'):format(bodies, MOST_BODIES))
   end
-  for _, text in ipairs({ ID, ACTOR, OP, EXPECTED, MODEL, AGE }) do
-    if not is_short_text(text) then
-      refuse('BAD_JSON', '{"reason":"a commit id, an actor or another argument that is not 0 to 128 bytes of UTF-8"}')
-    end
-  end
-  local known = OP == 'set' or OP == 'merge' or OP == 'adjust' or OP == 'import'
-  if not known then refuse('BAD_JSON', '{"reason":' .. quote('unknown op ' .. OP) .. '}') end
-  if not AGE:find('^%d+$') then
-    refuse('BAD_JSON', '{"reason":' .. quote('an age that is no number of milliseconds: ' .. AGE) .. '}')
-  end
+  -- At a glance first: no more than 128 bytes all in all, of what needs no closer look.
+  local texts = OP .. EXPECTED .. ID .. ACTOR .. MODEL
+  if OP ~= 'merge' or AGE ~= '0' or #texts > 128 or not texts:find('^[%w_.:-]*$') then careful().check_arguments() end
 end
 
 -- What the commit with this id returned, if it was made before.
 local function recognised(twin)
   if ID == '' then return nil end
-  local record = redis.call('HGET', IDS, ID) or redis.call('HGET', OLD_IDS, ID)
+  -- There is no older generation before the first is full.
+  local record = redis.call('HGET', IDS, ID) or (twin.calls >= ID_WINDOW - 1 and redis.call('HGET', OLD_IDS, ID))
   if record then
     local reply = { twin.epoch, 1 }
     for part in record:gmatch('[^\n]+') do reply[#reply + 1] = part end
@@ -67,85 +138,76 @@ local function recognised(twin)
 end
 
 local function check_expectations(twin)
-  local actual = ('%.0f'):format(twin.version)
-  if EXPECTED ~= '' and EXPECTED ~= actual and EXPECTED ~= (twin.epoch or '') .. ':' .. actual then
-    local version = EXPECTED:match('^%w+:(%d+)$') or EXPECTED
-    local is_number = version == '0' or version:find('^[1-9]%d*$')
-    refuse('CONFLICT', ('{"expected":%s,"actual":%s}'):format(is_number and version or quote(EXPECTED), actual))
+  if EXPECTED ~= '' then
+    local actual = ('%d'):format(twin.version)
+    if EXPECTED ~= actual and EXPECTED ~= (twin.epoch or '') .. ':' .. actual then
+      local version = EXPECTED:match('^%w+:(%d+)$') or EXPECTED
+      local is_number = version == '0' or version:find('^[1-9]%d*$')
+      refuse('CONFLICT', ('{"expected":%s,"actual":%s}'):format(is_number and version or quote(EXPECTED), actual))
+    end
   end
   local has_it = MODEL == twin.model_hash
   -- A model with checks that only Python can make binds everybody: who cannot have made them is refused.
   local unchecked = twin.checks == 'python' and not (has_it and (EXPECTED ~= '' or OP == 'set' or OP == 'import'))
   if unchecked or (MODEL ~= '' and not has_it) then
     refuse('MODEL', ('{"yours":%s,"published":%s,"model":%s,"checks":%s}'):format(quote(MODEL),
-      quote(twin.model_hash or ''), quote(twin.model or ''), quote(twin.checks or '')))
+      quote(twin.model_hash or ''), quote(redis.call('HGET', META, 'model') or ''), quote(twin.checks or '')))
   end
 end
 
--- Gives the tree a timestamp where it has none (null counts as none), and returns the text that goes with it.
-local function stamped(tree, text, timestamp)
-  local given = tree.values.timestamp
-  tree.values.timestamp = timestamp
-  if given then return write_json(tree) end
-  tree.keys[#tree.keys + 1] = 'timestamp'
-  return text:sub(1, -2) .. (text == '{}' and '' or ',') .. '"timestamp":' .. timestamp .. '}'
-end
-
--- The state's own timestamp: its JSON text, and its microseconds (the commit's, where it names no time).
-local function own_time(tree, state, committed)
-  local text = tree.values.timestamp
-  if not text then
-    local _, first, last = locate(state, 'timestamp', 2)
-    text = first and state:sub(first, last)
+-- What changed() returns, of a usual merge; nil of any other.
+local function usually_changed(twin, body)
+  if body:find('"timestamp":', 1, true) then
+    local state, timestamp, us = usual_merge(twin.rules, twin.state, body, twin.validation)
+    if timestamp then return state, body, timestamp, us end
+  elseif not twin.auto_timestamp then
+    -- The state's own stays as it is: the head has it.
+    local timestamp = twin.head:match('^{"version":%d+,"timestamp":([^,]+)')
+    local us = timestamp == 'null' and twin.now or from_iso(timestamp:sub(2, -2))
+    return us and usual_merge(twin.rules, twin.state, body, twin.validation), body, timestamp, us
+  elseif body ~= '{}' then
+    -- The walk finds it sooner in front: there it mostly stands in a state.
+    local now = twin.committed_json
+    local walked = '{"timestamp":' .. now .. ',' .. body:sub(2)
+    local state = usual_merge(twin.rules, twin.state, walked, twin.validation, now, twin.now)
+    return state, state and body:sub(1, -2) .. ',"timestamp":' .. now .. '}', now, twin.now
   end
-  if type(text) ~= 'string' or text:byte() == 123 or text:byte() == 91 then return 'null', committed end
-  return text, text:byte() == 34 and from_iso(plain(text:sub(2, -2))) or committed
 end
 
-local function rule_texts(places) return redis.call('HMGET', RULES, unpack(places)) end
+-- Steps 3 to 6: the state that `body` makes of the twin's, the text of its patch, the state's timestamp as JSON text,
+-- and its microseconds.
+local function changed(twin, body)
+  check_size(body, twin)
+  if OP == 'merge' and twin.state then
+    local state, patch, timestamp, us = usually_changed(twin, body)
+    if state and #state <= twin.max_bytes then return state, patch, timestamp, us end
+  end
+  return careful().changed(twin, body)
+end
 
--- Steps 3 to 6: what `body` makes of `twin`, which is brought forward; returns the commit and its head record.
+-- Brings the twin forward by `body`; the commit, with its head record.
 local function advance(twin, body, id)
-  if #body > twin.max_bytes then
-    refuse('TOO_LARGE', ('{"bytes":%d,"max_bytes":%d}'):format(#body, twin.max_bytes))
-  end
-  local tree, text = read_json(body)
+  local state, patch, timestamp, us = changed(twin, body)
+  local version = ('%d'):format(twin.version + 1)
+  if twin.stamp and us <= twin.stamp then twin.steps_back = true end
+  twin.version, twin.state, twin.stamp = twin.version + 1, state, us
+  local facts = '"version":' .. version .. ',"timestamp":' .. timestamp .. ',"committed_at":' .. twin.committed_json
+    .. ',"op":"' .. OP .. '","actor":' .. twin.actor .. ',"id":' .. (id == '' and 'null' or quote(id))
   local whole = OP == 'set' or OP == 'import'
-  if OP == 'adjust' then
-    if not twin.state then refuse('NO_STATE', '{"reason":"there is no state to adjust"}') end
-    tree = adjustment(twin.state, tree)
-    text = write_json(tree)
-  end
-  local given = tree.values.timestamp
-  if twin.auto_timestamp and (not given or given == 'null') then text = stamped(tree, text, twin.committed_json) end
-  local standing = whole and WHOLE or (twin.state and MERGED or MADE)
-  local state = whole and text or merge(twin.state or '{}', tree, tree.keys)
-  if #state > twin.max_bytes then
-    refuse('TOO_LARGE', ('{"bytes":%d,"max_bytes":%d}'):format(#state, twin.max_bytes))
-  end
-  if twin.validation ~= 'none' then
-    refuse_violations(violations_of(tree, standing, twin.validation == 'strict', rule_texts))
-  end
-  local timestamp, stamp = own_time(tree, state, twin.now)
-  local version = ('%.0f'):format(twin.version + 1)
-  twin.version, twin.state, twin.stamp = twin.version + 1, state, stamp
-  local facts = '{"version":' .. version .. ',"timestamp":' .. timestamp .. ',"committed_at":' .. twin.committed_json
-    .. ',"op":"' .. OP .. '","actor":' .. (ACTOR == '' and 'null' or quote(ACTOR))
-    .. ',"id":' .. (id == '' and 'null' or quote(id))
-  twin.head = facts .. ',"patch":' .. (whole and 'null' or text) .. '}'
+  twin.head = '{' .. facts .. (whole and ',"patch":null}' or ',"patch":' .. patch .. '}')
   return {
-    version = version, timestamp = timestamp, stamp = stamp, facts = facts,
-    news = whole and ',"state":' .. state or ',"patch":' .. text,
+    version = version, timestamp = timestamp, us = us, facts = facts,
+    news = whole and ',"state":' .. state or ',"patch":' .. patch,
   }
 end
 
 -- Keeps, per timestamp, the newest version that has it or an earlier one: a look-up takes the last one not after it.
 local function index_times(commits, latest)
   for _, commit in ipairs(commits) do
-    local score = ('%.0f'):format(commit.stamp)
-    if latest and commit.stamp <= latest then redis.call('ZREMRANGEBYSCORE', TIMES, score, '+inf') end
+    local score = ('%d'):format(commit.us)
+    if latest and commit.us <= latest then redis.call('ZREMRANGEBYSCORE', TIMES, score, '+inf') end
     redis.call('ZADD', TIMES, score, commit.version)
-    latest = commit.stamp
+    latest = commit.us
   end
 end
 
@@ -159,23 +221,27 @@ local function trim_times(oldest)
   until stale < #first or stale == 0
 end
 
-local function check_rights()
+-- What only some commits need (`all`), is looked at with every first commit of a twin too, and with whatever is no
+-- merge: so it is found out early, and the usual merge does not pay for it.
+local function check_rights(all)
   check_right('LPUSH', HISTORY, '')
   check_right('LTRIM', HISTORY, '0', '0')
   check_right('ZADD', TIMES, '0', '0')
-  check_right('ZRANGE', TIMES, '0', '0')
-  check_right('ZREMRANGEBYSCORE', TIMES, '0', '0')
-  check_right('ZREMRANGEBYRANK', TIMES, '0', '0')
   check_right('SET', STATE, '')
   check_right('HSET', META, '', '')
   check_right('HSET', IDS, '', '')
-  check_right('RENAME', IDS, OLD_IDS)
-  check_right('UNLINK', OLD_IDS)
   check_right('PUBLISH', EVENTS, '')
+  if all then
+    check_right('ZRANGE', TIMES, '0', '0')
+    check_right('ZREMRANGEBYSCORE', TIMES, '0', '0')
+    check_right('ZREMRANGEBYRANK', TIMES, '0', '0')
+    check_right('RENAME', IDS, OLD_IDS)
+    check_right('UNLINK', OLD_IDS)
+  end
 end
 
 -- The first write is one that fails cleanly; the second can still meet a wrong type, and then takes it back.
-local function append(twin, commits, entries, latest)
+local function append(twin, commits, entries, latest, trims)
   local length = entries[1] and redis.call('LPUSH', HISTORY, unpack(entries)) or 0
   local ok, problem = pcall(index_times, commits, latest)
   if not ok then
@@ -183,31 +249,28 @@ local function append(twin, commits, entries, latest)
     error(problem, 0) -- as it came: its first word is the code
   end
   if length > twin.history_length then redis.call('LTRIM', HISTORY, 0, twin.history_length - 1) end
-  if twin.version % TRIM_TIMES_EVERY < #commits then
-    trim_times(twin.version - math.min(length, twin.history_length))
-  end
+  if trims then trim_times(twin.version - math.min(length, twin.history_length)) end
 end
 
 -- Two generations of ids: the older one is dropped whole, so that remembering is cheap and bounded.
-local function remember(twin, commits)
-  if (twin.calls + 1) % ID_WINDOW == 0 and redis.call('EXISTS', IDS) == 1 then
+local function remember(twin, commits, rotates)
+  if rotates and redis.call('EXISTS', IDS) == 1 then
     redis.call('UNLINK', OLD_IDS)
     redis.call('RENAME', IDS, OLD_IDS)
-    redis.call('HSET', META, 'ids_since', redis.call('HGET', META, 'ids_rotated') or '0',
-      'ids_rotated', ('%.0f'):format(twin.now))
+    redis.call('HSET', META, 'ids_since', redis.call('HGET', META, 'ids_rotated') or '0', 'ids_rotated', twin.now_text)
   end
   if ID == '' then return end
   local record = twin.committed_at .. '\n' .. commits[1].version
-  for _, commit in ipairs(commits) do record = record .. '\n' .. commit.timestamp end
+  for i = 1, #commits do record = record .. '\n' .. commits[i].timestamp end
   redis.call('HSET', IDS, ID, record)
 end
 
 local function publish(twin, commits)
   local names = '{"twin":' .. quote(twin_id()) .. ',"epoch":"' .. twin.epoch .. '",'
-  for _, commit in ipairs(commits) do
-    local start = names .. commit.facts:sub(2)
-    local news = #start + #commit.news < MAX_MESSAGE and commit.news or ',"body":"omitted"'
-    redis.call('PUBLISH', EVENTS, start .. news .. '}')
+  for i = 1, #commits do
+    local commit = commits[i]
+    local news = #names + #commit.facts + #commit.news < MAX_MESSAGE and commit.news or ',"body":"omitted"'
+    redis.call('PUBLISH', EVENTS, names .. commit.facts .. news .. '}')
   end
 end
 
@@ -222,6 +285,18 @@ local function start_epoch(twin)
   twin.epoch = ('%x'):format(twin.now) .. ID:gsub('%W', ''):sub(1, 8)
 end
 
+-- Stores the newest state and its facts. The epoch is written with the first commit, and the state's digest where no
+-- patch tells what the state has to be. (fakeredis has no sha1hex.)
+local function store(twin, version, first)
+  redis.call('SET', STATE, twin.state)
+  redis.call('HSET', META, 'version', version, 'head', twin.head, 'bytes', #twin.state, 'stamp', ('%d'):format(twin.stamp),
+    'committed', twin.now_text, 'calls', twin.calls + 1)
+  if first then redis.call('HSET', META, 'epoch', twin.epoch) end
+  if (OP == 'set' or OP == 'import') and redis.sha1hex then
+    redis.call('HSET', META, 'digest', version .. ':' .. redis.sha1hex(twin.state))
+  end
+end
+
 local function commit_all()
   check_arguments()
   local twin = read_twin()
@@ -230,30 +305,27 @@ local function commit_all()
   if before then return before end
   check_expectations(twin)
 
-  twin.committed_at = to_iso(twin.now)
-  twin.committed_json = '"' .. twin.committed_at .. '"'
-  local first, latest, many = twin.version + 1, twin.stamp, #ARGV > FIRST_BODY
+  twin.now_text, twin.committed_at = ('%d'):format(twin.now), to_iso(twin.now)
+  twin.committed_json, twin.actor = '"' .. twin.committed_at .. '"', ACTOR == '' and 'null' or quote(ACTOR)
+  twin.rules = {}
+  local first, latest, many = twin.version + 1, twin.stamp, #ARGV > FIRST_BODY and ID ~= ''
   local commits, entries = {}, {}
   for i = FIRST_BODY, #ARGV do
     if twin.head then entries[#entries + 1] = entry(twin.head, twin.state) end
-    commits[#commits + 1] = advance(twin, ARGV[i], (many and ID ~= '') and ID .. '#' .. (i - FIRST_BODY + 1) or ID)
+    commits[#commits + 1] = advance(twin, ARGV[i], many and ID .. '#' .. (i - FIRST_BODY + 1) or ID)
   end
   if first == 1 then start_epoch(twin) end
 
-  check_rights()
-  append(twin, commits, entries, latest)
-  redis.call('SET', STATE, twin.state)
-  -- After a merge the patch tells what the state has to be. (fakeredis has no sha1hex.)
-  local digest = (OP == 'set' or OP == 'import') and redis.sha1hex and redis.sha1hex(twin.state) or ''
-  redis.call('HSET', META, 'version', commits[#commits].version, 'epoch', twin.epoch, 'head', twin.head,
-    'bytes', #twin.state, 'stamp', ('%.0f'):format(twin.stamp), 'committed', ('%.0f'):format(twin.now),
-    'calls', twin.calls + 1, 'digest', digest)
-  remember(twin, commits)
+  local trims, rotates = twin.version % TRIM_TIMES_EVERY < #commits, (twin.calls + 1) % ID_WINDOW == 0
+  check_rights(first == 1 or OP ~= 'merge' or trims or rotates or twin.steps_back)
+  append(twin, commits, entries, latest, trims)
+  store(twin, commits[#commits].version, first == 1)
+  remember(twin, commits, rotates)
   publish(twin, commits)
 
   local reply = { twin.epoch, 0, twin.committed_at, first }
-  for i, commit in ipairs(commits) do reply[i + 4] = commit.timestamp end
+  for i = 1, #commits do reply[i + 4] = commits[i].timestamp end
   return reply
 end
 
-return answer(commit_all, { 'string', 'list', 'hash', 'hash', 'hash', 'hash', 'zset' })
+return answer(commit_all, 'string list hash hash hash hash zset')

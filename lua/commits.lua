@@ -37,4 +37,4 @@ local function commits()
   return reply
 end
 
-return answer(commits, { 'string', 'list', 'hash' })
+return answer(commits, 'string list hash')

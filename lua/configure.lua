@@ -132,4 +132,4 @@ local function configure()
   return publish and 1 or 0
 end
 
-return answer(configure, { 'string', 'list', 'hash', 'hash', 'string' })
+return answer(configure, 'string list hash hash string')

@@ -29,4 +29,4 @@ local function delete()
   return twin.version
 end
 
-return answer(delete, {})
+return answer(delete, '')

@@ -31,4 +31,4 @@ local function lookup()
   return found and { epoch, checked_entry(found, version) }
 end
 
-return answer(lookup, { 'string', 'list', 'hash', 'zset' })
+return answer(lookup, 'string list hash zset')

@@ -66,4 +66,4 @@ local function resume()
   return reply
 end
 
-return answer(resume, { 'string', 'list', 'hash' })
+return answer(resume, 'string list hash')

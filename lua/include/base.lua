@@ -2,9 +2,6 @@
 --
 -- A script's functions are made anew in every call, and each local of the script that a function uses costs time then.
 -- So strings are called by method (s:find), Redis by its global, and what is rarely needed is made inside what needs it.
-local DEFAULT_HISTORY_LENGTH = 1000
-local DEFAULT_MAX_BYTES = 1048576
-
 -- Ends the script with one of the CIRCMAN_ errors. `particulars` is the text of a JSON object.
 local function refuse(code, particulars)
   error({ refusal = 'CIRCMAN_' .. code .. ' ' .. particulars })
@@ -13,6 +10,7 @@ end
 -- The bytes `s` as a JSON string in the stored form: no raw quote, backslash or bracket inside, so that
 -- a plain search for the next quote, and %b{} and %b[], jump over any stored value at C speed.
 local function quote(s)
+  if s:find('^[%w_.:-]*$') then return '"' .. s .. '"' end
   if s:find('[%z\1-\31"\\{}%[%]]') then
     local short = { ['\b'] = '\\b', ['\f'] = '\\f', ['\n'] = '\\n', ['\r'] = '\\r', ['\t'] = '\\t' }
     s = s:gsub('[%z\1-\31"\\{}%[%]]', function(c) return short[c] or ('\\u%04x'):format(c:byte()) end)
@@ -36,18 +34,21 @@ local function check_right(command, ...)
 end
 
 -- Runs `body`, and turns a refusal into an error reply. What Redis itself raised is passed on, except that
--- a wrong type is named: it means that something else wrote one of the twin's keys.
-local function answer(body, expected_types)
+-- a wrong type is named: it means that something else wrote one of the twin's keys. `types`: what the first of KEYS hold.
+local function answer(body, types)
   local ok, result = pcall(body)
   if ok then return result end
   if type(result) == 'table' and result.refusal then return redis.error_reply(result.refusal) end
   local message = type(result) == 'table' and result.err or tostring(result)
   if message:find('WRONGTYPE', 1, true) then
-    for i, key in ipairs(KEYS) do
+    local i = 0
+    for expected in types:gmatch('%l+') do
+      i = i + 1
+      local key = KEYS[i]
       local found = redis.call('TYPE', key).ok
-      if expected_types[i] and found ~= 'none' and found ~= expected_types[i] then
+      if found ~= 'none' and found ~= expected then
         return redis.error_reply('CIRCMAN_CORRUPT ' .. ('{"key":%s,"reason":"holds a %s, not a %s: something else wrote it"}')
-          :format(quote(key), found, expected_types[i]))
+          :format(quote(key), found, expected))
       end
     end
   end

@@ -15,5 +15,5 @@ end
 
 -- Whether a record, or an entry that begins with one, is that of `version`.
 local function is_of_version(record, version)
-  return record:find(('{"version":%.0f,'):format(version), 1, true) == 1
+  return record:find(('{"version":%d,'):format(version), 1, true) == 1
 end

@@ -179,7 +179,7 @@ SAME_LENGTH = {
     "space before an array": ('{"a":[1,22]}', '{"a": [1,2]}', '{"a":5}', False),
     "space before a string": ('{"a":"x,yy"}', '{"a": "x,y"}', '{"a":5}', False),
     "space behind a value": ('{"a":11,"b":2}', '{"a":1 ,"b":2}', '{"a":5}', False),
-    "space behind an object": ('{"a":{"b":11}}', '{"a":{"b":1} }', '{"a":{"b":2}}', False),
+    "space behind an object": ('{"a":{"b":11}}', '{"a":{"b":1} }', '{"a":{"b":2}}', True),
     "a raw quote": ('{"a":"xxxx","b":1}', '{"a":"x\\"x","b":1}', '{"a":5}', False),
     "a raw brace in the value": ('{"a":"xx"}', '{"a":"x{"}', '{"a":null}', True),
     "a raw brace before": ('{"x":"xx","a":1}', '{"x":"x}","a":1}', '{"a":2}', True),

@@ -143,7 +143,7 @@ def test_the_readme_names_the_parts() -> None:
     """Every include has its row, and every script and part is there."""
     parts = {path.stem for path in (scripts.folder() / "include").glob("*.lua")}
     assert set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)) == parts
-    included = (re.findall(r"^-- @include (\w+)", "\n".join(lines_of(name)), re.MULTILINE) for name in scripts.NAMES)
+    included = (re.findall(r"^ *-- @include (\w+)", "\n".join(lines_of(name)), re.MULTILINE) for name in scripts.NAMES)
     assert set().union(*included) == parts
 
 

@@ -155,7 +155,7 @@ def test_what_is_no_entry(text: bytes) -> None:
 def test_the_digest_goes_with_its_version_wherever_that_is() -> None:
     """Somebody committed after meta was read: the state that it is of stands in the history now."""
     digest = hashlib.sha1(b'{"a":1}').hexdigest()
-    redis = Redis([entry(1, '{"a":1}')], digest=digest)
+    redis = Redis([entry(1, '{"a":1}')], digest=f"1:{digest}")
     assert redis.look() == []
     redis.head, redis.history = entry(2, '{"a":2}', '{"a":2}'), [entry(1, '{"a":1}')]
     assert redis.look() == []

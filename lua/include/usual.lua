@@ -1,0 +1,223 @@
+-- usual: the usual merge, in one walk over the patch: members that are there get another string, number or boolean.
+--
+-- Whatever else a patch may hold, and whatever is wrong with it, is answered with nil: the parts that know everything
+-- (json, merge, rules) are made then, and start anew. So this one only has to be sure of what it says yes to.
+-- Arrays are made with room for eight: to let them grow takes longer than to fill them.
+
+-- The string, number or boolean at `i` of the patch, and the position behind it; nil where it takes a closer look.
+local function usual_scalar(patch, i)
+  local first = patch:byte(i)
+  if first == 34 then
+    local _, last = patch:find('^"[%w_:.+ -]*"', i)
+    if not last then _, last = patch:find('^"[ !#-Z^-z|~]*"', i) end
+    if last then return patch:sub(i, last), last + 1 end
+    return nil
+  end
+  local text, behind = patch:match('^(%-?[1-9]%d*%.%d+)()[,}]', i)
+  if not text then text, behind = patch:match('^(%-?[1-9]%d*)()[,}]', i) end
+  if not text and first == 48 then
+    text, behind = patch:match('^(0%.%d+)()[,}]', i)
+    if not text then text, behind = patch:match('^(0)()[,}]', i) end
+  end
+  if text then return #text < 18 and text, behind end
+  text, behind = patch:match('^(%l+)()[,}]', i)
+  return (text == 'true' or text == 'false') and text, behind
+end
+
+-- Where the member of the stored text begins whose name and colon are `name`; nil where that is not clear.
+--   from: where to look; beside: where a member of the same object begins
+-- What lies between the two has to be balanced: if not, it is a member of a deeper or of a later object.
+local function usual_place(state, name, from, beside)
+  local at = state:find(name, from, true)
+  if not at or at == beside then return at end
+  return state:byte(at - 1) == 44 and ('{' .. state:sub(beside, at - 1) .. '}'):find('^%b{}$') and at
+end
+
+-- Where the stored value that starts at `first` ends, and the byte behind it: a comma or a brace; nil where it is none.
+local function usual_end(state, first)
+  local c, last, _ = state:byte(first), nil, nil
+  if c == 34 then
+    last = state:find('"', first + 1, true)
+  elseif c == 123 then
+    _, last = state:find('^%b{}', first)
+  elseif c == 91 then
+    _, last = state:find('^%b[]', first)
+  else
+    _, last = state:find('^[%w.+-]+', first)
+  end
+  c = last and state:byte(last + 1)
+  if c == 44 or c == 125 then return last, c end
+end
+
+-- Whether the scalar `text` (an object where it is false) fits the rule with this JSON text for sure.
+--   rules: those that were read before, by their text; date: a string that is known to be a date-time
+local function surely_fits(rules, json, text, date)
+  if not text then
+    return json:find('^{"type":"object"[,}]')
+      and not (json:find('"enum":', 1, true) or json:find('"const":', 1, true))
+  end
+  local rule = rules[json]
+  if not rule then
+    local ok
+    ok, rule = pcall(cjson.decode, json)
+    if not ok or rule.enum or rule.const ~= nil then return false end
+    rules[json] = rule
+  end
+  local kind, first = rule.type, text:byte()
+  if first == 34 then
+    if kind ~= 'string' or (rule.format and text ~= date) then return false end
+    return #text - 2 >= (rule.minLength or 0) and #text - 2 <= (rule.maxLength or #text) -- ASCII: bytes are characters
+  end
+  if first == 116 or first == 102 then return kind == 'boolean' end
+  if kind ~= 'number' and (kind ~= 'integer' or text:find('.', 1, true)) then return false end
+  local number, least, most = tonumber(text), rule.minimum, rule.maximum
+  if (least and number < least) or (most and number > most) then return false end
+  local above, below = rule.exclusiveMinimum, rule.exclusiveMaximum
+  return not ((above and number <= above) or (below and number >= below))
+end
+
+-- Whether all members of the patch fit the rules for sure. Level by level: which rules the members of an object have
+-- hangs on which one it has itself, its own or that for any other member.
+--   rules: those that are known already: JSON text by place, false where there is none
+--   levels: the members of each level; names, texts (false for objects), parents (0 for the root): by member
+local function surely_valid(rules, levels, names, texts, parents, strict, date)
+  local places, stars = { [0] = '', nil, nil, nil, nil, nil, nil, nil, nil }, { nil, nil, nil, nil }
+  for depth = 1, #levels do
+    local level, unknown, n = levels[depth], { nil, nil, nil, nil, nil, nil, nil, nil }, 0
+    for i = 1, #level do
+      local m = level[i]
+      local parent = parents[m]
+      local around = places[parent]
+      if around then
+        local place = around .. '/' .. names[m]
+        places[m] = place
+        if rules[place] == nil then
+          n = n + 1
+          unknown[n] = place
+        end
+        if not stars[parent] then
+          place = around .. '/*'
+          stars[parent] = place
+          if rules[place] == nil then
+            n = n + 1
+            unknown[n] = place
+          end
+        end
+      end
+    end
+    if n > 0 then
+      local found = redis.call('HMGET', RULES, unpack(unknown))
+      for i = 1, n do rules[unknown[i]] = found[i] end
+    end
+    for i = 1, #level do
+      local m = level[i]
+      local place = places[m]
+      if place then
+        local json = rules[place]
+        if not json then
+          place = stars[parents[m]]
+          json = rules[place]
+          places[m] = json and place
+        end
+        if json then
+          if not surely_fits(rules, json, texts[m], date) then return false end
+        elseif strict then
+          return false
+        end
+      end
+    end
+  end
+  return true
+end
+
+-- The stored text with what stands from firsts[k] to lasts[k] replaced by texts[k].
+local function replaced(state, firsts, lasts, texts, sorted)
+  local parts, behind, order = { nil, nil, nil, nil, nil, nil, nil, nil, nil }, 1, nil
+  if not sorted then
+    order = {}
+    for k = 1, #firsts do order[k] = k end
+    table.sort(order, function(a, b) return firsts[a] < firsts[b] end)
+  end
+  for j = 1, #firsts do
+    local k = order and order[j] or j
+    parts[2 * j - 1], parts[2 * j] = state:sub(behind, firsts[k] - 1), texts[k]
+    behind = lasts[k] + 1
+  end
+  parts[2 * #firsts + 1] = state:sub(behind)
+  return table.concat(parts)
+end
+
+-- What the merge patch makes of the stored text `state`, and the texts of the patch's own timestamp with its
+-- microseconds; or nil.
+--   rules: those that are known already; validation: its level; now, us: a timestamp that is known, and its microseconds
+local function usual_merge(rules, state, patch, validation, now, us)
+  if patch:byte() ~= 123 then return nil end
+  local names, texts = { nil, nil, nil, nil, nil, nil, nil, nil }, { nil, nil, nil, nil, nil, nil, nil, nil }
+  local parents, level = { nil, nil, nil, nil, nil, nil, nil, nil }, { nil, nil, nil, nil }
+  local levels = { level, nil, nil, nil }
+  local firsts, lasts, values = { nil, nil, nil, nil }, { nil, nil, nil, nil }, { nil, nil, nil, nil }
+  local m, n, sorted, timestamp, stamp = 0, 0, true, nil, nil
+  local depth, parent, openings, starts = 1, 0, {}, {}
+  local opening, beside, from, i, c = 2, 2, 2, 2, nil
+  repeat
+    local _, last, name = patch:find('^"([%w_ .-]+)":', i)
+    if not last or m > 3000 then return nil end
+    local quoted = patch:sub(i, last)
+    local at = usual_place(state, quoted, from, beside)
+    if not at then
+      at = usual_place(state, quoted, opening, opening)
+      if not at or at > from then return nil end
+      sorted = false
+    end
+    local first = at + #quoted
+    m, i = m + 1, last + 1
+    names[m], parents[m], level[#level + 1] = name, parent, m
+    if patch:byte(i) == 123 then
+      if state:byte(first) ~= 123 or depth > 60 then return nil end
+      texts[m], openings[depth], starts[depth] = false, opening, at
+      opening, i = first + 1, i + 1
+      depth, parent, beside, from, c = depth + 1, m, opening, opening, nil
+      level = levels[depth]
+      if not level then
+        level = { nil, nil, nil, nil }
+        levels[depth] = level
+      end
+    else
+      local text
+      if name == 'timestamp' and depth == 1 then
+        text = patch:match('^"[^"]*"', i)
+        stamp = text == now and us or (text and from_iso(text:sub(2, -2)))
+        if not stamp then return nil end
+        timestamp, i = text, i + #text
+      else
+        text, i = usual_scalar(patch, i)
+      end
+      if not text then return nil end
+      last, c = usual_end(state, first)
+      if not last then return nil end
+      n = n + 1
+      texts[m], firsts[n], lasts[n], values[n] = text, first, last, text
+      beside, from = c == 44 and last + 2 or at, last + 1
+      c = patch:byte(i)
+      while c == 125 and depth > 1 do
+        depth, i = depth - 1, i + 1
+        opening, beside, parent, c = openings[depth], starts[depth], parents[parent], patch:byte(i)
+        level = levels[depth]
+      end
+      if c ~= 44 and (c ~= 125 or i ~= #patch) then return nil end
+      i = i + 1
+    end
+  until c == 125
+  if not sorted then
+    local seen = {}
+    for k = 1, m do
+      local member = parents[k] .. '/' .. names[k]
+      if seen[member] then return nil end
+      seen[member] = true
+    end
+  end
+  if validation ~= 'none' and not surely_valid(rules, levels, names, texts, parents, validation == 'strict', timestamp) then
+    return nil
+  end
+  return replaced(state, firsts, lasts, values, sorted), timestamp, stamp
+end
