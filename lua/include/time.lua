@@ -47,7 +47,7 @@ local function from_iso(text)
   if not y then return nil end
   local fraction, offset = text:match('^%.(%d+)(.*)$', behind)
   if not fraction then fraction, offset = '', text:sub(behind) end
-  local east = offset == 'Z' and 0 or offset_minutes(offset)
+  local east = (offset == 'Z' or offset == '+00:00') and 0 or offset_minutes(offset)
   y, m, d, h, mi, s = y + 0, m + 0, d + 0, h + 0, mi + 0, s + 0
   if not east or y < 1 or m < 1 or m > 12 or d < 1 or d > 31 or h > 23 or mi > 59 or s > 59 then return nil end
   if d == 31 and (m == 4 or m == 6 or m == 9 or m == 11) then return nil end

@@ -24,15 +24,6 @@ local function usual_scalar(patch, i)
   return (text == 'true' or text == 'false') and text, behind
 end
 
--- Where the member of the stored text begins whose name and colon are `name`; nil where that is not clear.
---   from: where to look; beside: where a member of the same object begins
--- What lies between the two has to be balanced: if not, it is a member of a deeper or of a later object.
-local function usual_place(state, name, from, beside)
-  local at = state:find(name, from, true)
-  if not at or at == beside then return at end
-  return state:byte(at - 1) == 44 and ('{' .. state:sub(beside, at - 1) .. '}'):find('^%b{}$') and at
-end
-
 -- Where the stored value that starts at `first` ends, and the byte behind it: a comma or a brace; nil where it is none.
 local function usual_end(state, first)
   local c, last, _ = state:byte(first), nil, nil
@@ -47,6 +38,28 @@ local function usual_end(state, first)
   end
   c = last and state:byte(last + 1)
   if c == 44 or c == 125 then return last, c end
+end
+
+-- Whether a member of the same object as the one at `beside` begins at `at`. Deeper down, or in a later object, it does
+-- not: what lies between is not balanced then. A long way goes by some members first, for to copy it takes time.
+local function is_beside(state, beside, at)
+  local steps = at - beside > 1000 and 8 or 0
+  while steps > 0 and beside < at do
+    local last, c = usual_end(state, state:find('":', beside, true) + 2)
+    if c ~= 44 then return false end
+    beside, steps = last + 2, steps - 1
+  end
+  if beside >= at then return beside == at end
+  return state:byte(at - 1) == 44 and ('{' .. state:sub(beside, at - 1) .. '}'):find('^%b{}$')
+end
+
+-- Where the member `name` of the object begins in which the one at `beside` is, at `from` or behind; nil where that is
+-- not clear. Quotes are the most frequent byte, so what is looked for begins behind one.
+local function usual_place(state, name, from, beside)
+  local tail = name .. '":'
+  local at = state:find(tail, from, true)
+  while at and state:byte(at - 1) ~= 34 do at = state:find(tail, at + 1, true) end
+  return at and is_beside(state, beside, at - 1) and at - 1
 end
 
 -- Whether the scalar `text` (an object where it is false) fits the rule with this JSON text for sure.
@@ -130,16 +143,18 @@ local function surely_valid(rules, levels, names, texts, parents, strict, date)
   return true
 end
 
--- The stored text with what stands from firsts[k] to lasts[k] replaced by texts[k].
+-- The stored text with what stands from firsts[k] to lasts[k] replaced by texts[k]; they may come in any order.
 local function replaced(state, firsts, lasts, texts, sorted)
-  local parts, behind, order = { nil, nil, nil, nil, nil, nil, nil, nil, nil }, 1, nil
+  local parts, behind, numbers = { nil, nil, nil, nil, nil, nil, nil, nil, nil }, 1, nil
   if not sorted then
-    order = {}
-    for k = 1, #firsts do order[k] = k end
-    table.sort(order, function(a, b) return firsts[a] < firsts[b] end)
+    numbers, sorted = {}, {}
+    for k = 1, #firsts do
+      numbers[firsts[k]], sorted[k] = k, firsts[k]
+    end
+    table.sort(sorted)
   end
   for j = 1, #firsts do
-    local k = order and order[j] or j
+    local k = numbers and numbers[sorted[j]] or j
     parts[2 * j - 1], parts[2 * j] = state:sub(behind, firsts[k] - 1), texts[k]
     behind = lasts[k] + 1
   end
@@ -153,7 +168,8 @@ end
 local function usual_merge(rules, state, patch, validation, now, us)
   if patch:byte() ~= 123 then return nil end
   local names, texts = { nil, nil, nil, nil, nil, nil, nil, nil }, { nil, nil, nil, nil, nil, nil, nil, nil }
-  local parents, level = { nil, nil, nil, nil, nil, nil, nil, nil }, { nil, nil, nil, nil }
+  local parents, places = { nil, nil, nil, nil, nil, nil, nil, nil }, { nil, nil, nil, nil, nil, nil, nil, nil }
+  local level = { nil, nil, nil, nil }
   local levels = { level, nil, nil, nil }
   local firsts, lasts, values = { nil, nil, nil, nil }, { nil, nil, nil, nil }, { nil, nil, nil, nil }
   local m, n, sorted, timestamp, stamp = 0, 0, true, nil, nil
@@ -162,16 +178,15 @@ local function usual_merge(rules, state, patch, validation, now, us)
   repeat
     local _, last, name = patch:find('^"([%w_ .-]+)":', i)
     if not last or m > 3000 then return nil end
-    local quoted = patch:sub(i, last)
-    local at = usual_place(state, quoted, from, beside)
+    local at = usual_place(state, name, from, beside)
     if not at then
-      at = usual_place(state, quoted, opening, opening)
+      at = usual_place(state, name, opening, opening)
       if not at or at > from then return nil end
       sorted = false
     end
-    local first = at + #quoted
+    local first = at + #name + 3
     m, i = m + 1, last + 1
-    names[m], parents[m], level[#level + 1] = name, parent, m
+    names[m], places[m], parents[m], level[#level + 1] = name, at, parent, m
     if patch:byte(i) == 123 then
       if state:byte(first) ~= 123 or depth > 60 then return nil end
       texts[m], openings[depth], starts[depth] = false, opening, at
@@ -208,12 +223,11 @@ local function usual_merge(rules, state, patch, validation, now, us)
       i = i + 1
     end
   until c == 125
-  if not sorted then
+  if not sorted then -- then one may have been named twice
     local seen = {}
     for k = 1, m do
-      local member = parents[k] .. '/' .. names[k]
-      if seen[member] then return nil end
-      seen[member] = true
+      if seen[places[k]] then return nil end
+      seen[places[k]] = true
     end
   end
   if validation ~= 'none' and not surely_valid(rules, levels, names, texts, parents, validation == 'strict', timestamp) then
