@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test bench check format clean
 help:
 	@echo "make demo      several workers on one twin, checked at the end   (make demo ARGS='--workers 8 --seconds 20')"
 	@echo "make test      the tests, on the bundled server and on redis-server where there is one"
+	@echo "make bench     measures everything beside its rivals, in some 10 minutes   (make bench ARGS='--quick')"
 	@echo "make check     ruff, format and types"
 	@echo "make format    puts the code in order"
 	@echo "make clean     removes what these made; make PYTHON=python3.13 ... takes another Python"
@@ -16,6 +17,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.installed-bench
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check
@@ -27,7 +31,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis benchmarks/out
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
@@ -43,3 +47,8 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.made
 	@echo "installing into $(VENV), with what the tests need ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: pyproject.toml | $(VENV)/.made
+	@echo "installing into $(VENV), with what the measurements need ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	@touch $@ $(VENV)/.installed-dev $(VENV)/.installed
