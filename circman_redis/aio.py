@@ -56,6 +56,7 @@ class AsyncStateManager(Manager):
         url: str | None = None,
         model: type[BaseModel] | None = None,
         history_length: int | None = None,
+        history: str | None = None,
         validation: str | None = None,
         actor: str | None = None,
         prefix: str | None = None,
@@ -75,8 +76,7 @@ class AsyncStateManager(Manager):
 
     def _ask_again(self, asked: Asked) -> None:
         super()._ask_again(asked)
-        if asked.length is not None:
-            self._link.want_history_length(asked.length)
+        self._link.want(asked.changes)
 
     def _learned(self, name: str) -> Any:
         return super()._learned(name) if self._link.opened else "whatever the twin has"
@@ -167,12 +167,12 @@ class AsyncStateManager(Manager):
 
     async def get_history(self, limit: int | None = None) -> list[State]:
         """The past states, oldest first: the most recent ``limit`` of them, or all."""
-        return await self._link.drive(reads.history(self.keys, limit))
+        return await self._link.drive(reads.history(self._twin, limit))
 
     @property
     def state_history(self) -> AsyncStateHistory:
         """The past states as a sequence, oldest first, read from Redis as they are asked for."""
-        return AsyncStateHistory(self._link, self.keys)
+        return AsyncStateHistory(self._link, self._twin)
 
     @property
     async def history_length(self) -> int:
@@ -182,6 +182,15 @@ class AsyncStateManager(Manager):
     async def set_history_length(self, length: int) -> None:
         """Changes how many past states are kept at most; those over it are removed at once."""
         await self._link.drive(self._twin.set_history_length(length))
+
+    @property
+    async def history(self) -> str:
+        """How past states are kept, ``full`` or ``compact``; the states themselves are `state_history`."""
+        return await self._link.drive(reads.history_form(self.keys))
+
+    async def set_history(self, form: str) -> None:
+        """Changes how states are kept from now on, ``full`` or ``compact``; those of the past stay as they are."""
+        await self._link.drive(self._twin.set_history(form))
 
     async def get_commits(self, limit: int | None = None, before: int | None = None) -> list[HistoryEntry]:
         """Commits with author, patch and state, newest first, the current one included."""

@@ -55,6 +55,27 @@ def merge_text(target: str, patch: str) -> str:
     return _write(_merge(_read(target), _read(patch)))
 
 
+def inverse_text(target: str, patch: str) -> str | None:
+    """The merge patch that takes what ``patch`` made of a document back to the document, as text.
+
+    Args:
+        target: the JSON object that ``patch`` was merged into, in the stored form.
+        patch: a merge patch in any form.
+
+    Returns:
+        The old values of what the patch changed, and nulls for what it added, in the order of the patch; None where no
+        merge patch leads back to the very text: a removed member would come back in another place, a null would vanish.
+
+    Raises:
+        InvalidJSON: where one of them is not JSON, or has a key twice.
+    """
+    before, change = _read(target), _read(patch)
+    if isinstance(before, str) or isinstance(change, str):
+        return None
+    inverse = _write(_inverse(before, change))
+    return inverse if merge_text(merge_text(target, patch), inverse) == target else None
+
+
 def _stored(part: str) -> str:
     return f'"{json.loads(part).translate(_ESCAPES)}"' if part.startswith('"') else part
 
@@ -100,6 +121,17 @@ def _merge(target: _Tree, patch: _Tree) -> _Tree:
         else:
             merged[name] = _merge(merged.get(name, ""), value)
     return merged
+
+
+def _inverse(target: dict[str, _Tree], patch: dict[str, _Tree]) -> dict[str, _Tree]:
+    inverse: dict[str, _Tree] = {}
+    for name, value in patch.items():
+        old = target.get(name, "null")
+        if isinstance(old, dict) and isinstance(value, dict):
+            inverse[name] = _inverse(old, value)
+        elif old != value:
+            inverse[name] = old
+    return inverse
 
 
 def _write(tree: _Tree) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from json import JSONDecoder
 from typing import Any
@@ -40,7 +40,8 @@ class Entry:
         committed: when it was stored, in microseconds.
         stamp: where the times have it, in microseconds.
         patch: None for a set or an import.
-        state: the state that it made.
+        state: the state that it made; empty as long as a compact entry is not rebuilt.
+        inverse: of a compact entry, the patch that makes its state out of that of the version after.
     """
 
     version: int
@@ -49,6 +50,7 @@ class Entry:
     stamp: float
     patch: str | None
     state: str
+    inverse: str | None = None
 
 
 _NOTHING = Entry(0, None, 0, 0.0, None, "{}")
@@ -71,10 +73,13 @@ def read_entry(text: bytes) -> Entry | None:
     ours = tuple(facts) == _FACTS and type(version) is int and version > 0 and facts["op"] in OPS
     ours = ours and whole.startswith(f'{{"version":{version},')
     ours = ours and (patch == "null" if is_whole else patch.startswith("{"))
-    if not (ours and behind.startswith(',"state":') and behind.endswith("}")):
+    body = re.fullmatch(r',"(state|inverse)":(.*)}', behind, re.DOTALL)
+    if not (ours and body):
         return None
-    state = behind[len(',"state":') : -1]
-    return Entry(version, timestamp, committed, _stamp(timestamp, committed), None if is_whole else patch, state)
+    state, inverse = (body[2], None) if body[1] == "state" else ("", body[2])
+    return Entry(
+        version, timestamp, committed, _stamp(timestamp, committed), None if is_whole else patch, state, inverse
+    )
 
 
 def _stamp(timestamp: Any, committed: int) -> float:
@@ -102,11 +107,16 @@ def _object(state: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _fits(before: str, patch: str, after: str) -> bool:
+def _merged(state: str, patch: str) -> str:
+    """The state with the patch merged in; empty where one of them is no JSON."""
     try:
-        return merge_text(before, patch) == after
+        return merge_text(state, patch) if patch.startswith("{") else ""
     except InvalidJSON:
-        return False
+        return ""
+
+
+def _doubt(entry: Entry) -> str:
+    return "" if entry.inverse is None else ", or what it is rebuilt from was changed"
 
 
 # --- one commit after the other --------------------------------------------------------------------------------------
@@ -129,6 +139,7 @@ class Chain:
         self._head = 0
         self._expected: int | None = None  # the version that has to come next
         self._newer: Entry | None = None  # the commit above it, where there is one to compare with
+        self._above = ""  # the state of that commit, to rebuild the next one from
         self._suspect: tuple[Entry, Entry] | None = None  # a commit that does not fit the one before it
         self._newest = 0  # of those that came in meanwhile
 
@@ -184,11 +195,15 @@ class Chain:
                 self._expected = max(expected - 1, 0)
 
     def _add(self, entry: Entry, problem: str = "") -> None:
-        problem = problem or self._problem(entry)
+        if entry.inverse is not None:
+            entry = replace(entry, state=_merged(self._above, entry.inverse) if self._above else "")
+        is_unknown = entry.inverse is not None and not self._above  # what is wrong above it was said there
+        problem = problem or ("" if is_unknown else self._problem(entry))
+        self._above = entry.state
         if problem:
             where = "" if entry.version == self._head else f"at version {entry.version} "
             self._report(entry.version, f"{where}{problem}: {ELSE}")
-        newer, self._newer = self._newer, None if problem else entry
+        newer, self._newer = self._newer, None if problem or is_unknown else entry
         if newer is not None:
             self._settle(newer, self._newer)
         self._expected = entry.version - 1
@@ -197,6 +212,8 @@ class Chain:
 
     def _problem(self, entry: Entry) -> str:
         """What is wrong with a commit by itself."""
+        if entry.inverse is not None and not entry.state:
+            return "has no state any more: what it holds does not lead back from the version after it"
         if self._digest and self._digest[0] == entry.version:
             digest = hashlib.sha1(entry.state.encode(errors="surrogateescape"), usedforsecurity=False).hexdigest()
             if digest != self._digest[1]:
@@ -221,12 +238,13 @@ class Chain:
                 self._suspect = None
                 self._report(newer.version, f"at version {newer.version} {fault}: {ELSE}")
             self._accuse(f", or version {newer.version} was changed")
-        elif _fits(older.state, newer.patch, newer.state):
-            self._accuse()
+        elif _merged(older.state, newer.patch) == newer.state:
+            # One that is rebuilt from the suspect's other side fits whatever that is.
+            self._accuse("" if older.inverse is None else f", or version {newer.version} was changed")
         elif self._suspect:
             self._suspect = None
             says = f"at version {newer.version} has another state than was committed"
-            self._report(newer.version, f"{says}: neither its own patch nor the next one fits it")
+            self._report(newer.version, f"{says}: neither its own patch nor the next one fits it{_doubt(newer)}")
         else:
             self._suspect = (newer, older)
 
@@ -237,7 +255,7 @@ class Chain:
         newer, older = self._suspect
         self._suspect = None
         before = f"the state of version {older.version}" if older.version else "an empty state"
-        gives = f"its patch on {before} gives another one{doubt}"
+        gives = f"its patch on {before} gives another one{doubt}{_doubt(newer)}"
         if newer.version == self._head:
             self._report(newer.version, f"is not what the commit of version {newer.version} wrote: {gives}")
         else:
@@ -246,6 +264,7 @@ class Chain:
     def _break(self) -> None:
         """The next commit is not the one before the last."""
         newer, self._newer = self._newer, None
+        self._above = ""
         if newer is not None:
             self._settle(newer, None)
         if self.times is not None:

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar, get_args
 
 from pydantic import BaseModel
 
@@ -29,12 +29,14 @@ from circman_redis.keys import TwinKeys
 from circman_redis.models import LEVELS, TwinState
 from circman_redis.protocol import Call
 from circman_redis.results import Commit, Snapshot, State, TwinConfig
-from circman_redis.settings import LONGEST_HISTORY, LONGEST_NAME, Settings
+from circman_redis.settings import LONGEST_HISTORY, LONGEST_NAME, History, Settings
 from circman_redis.timestamps import format_timestamp
 
 T = TypeVar("T")
 Flow = Generator[Call[Any], Any, T]
 Document = Mapping[str, Any] | BaseModel | JSONText
+
+_SETTINGS = ("history_length", "max_bytes", "auto_timestamp", "history")
 
 ATTEMPTS = 100
 """How often a read-and-commit is tried again when somebody else was faster."""
@@ -126,22 +128,33 @@ class Twin:
                 "leave out validation= to go by the twin's, and publish_model(..., validation=...) to change it"
             )
 
-    def _wanted_settings(self, config: TwinConfig) -> dict[str, int]:
-        given = {name: getattr(self.settings, name) for name in ("history_length", "max_bytes", "auto_timestamp")}
-        return {name: int(new) for name, new in given.items() if new is not None and new != getattr(config, name)}
+    def _wanted_settings(self, config: TwinConfig) -> dict[str, int | str]:
+        given = {name: getattr(self.settings, name) for name in _SETTINGS}
+        wanted = {name: new for name, new in given.items() if new is not None and new != getattr(config, name)}
+        return {name: int(new) if isinstance(new, bool) else new for name, new in wanted.items()}
 
     def set_history_length(self, length: int) -> Flow[None]:
         """Changes how many superseded commits are kept; a shorter history is trimmed at once."""
         if not (_is_whole(length) and 1 <= length <= LONGEST_HISTORY):
             raise UsageError(f"history_length={length!r}: use a whole number of at least 1")
-        yield protocol.configure(self.keys, "adopt", {"history_length": length}, None, "")
-        self.config = yield protocol.config(self.keys)
+        yield from self._change({"history_length": length})
 
-    def want_history_length(self, length: int) -> Flow[None]:
-        """The same, where the twin's is another now: another process may have changed it."""
+    def set_history(self, form: str) -> Flow[None]:
+        """Changes how superseded commits are kept from now on, full or compact."""
+        if form not in get_args(History):
+            raise UsageError(f"history={form!r}: use one of {', '.join(get_args(History))}")
+        yield from self._change({"history": form})
+
+    def want(self, settings: Mapping[str, int | str]) -> Flow[None]:
+        """Changes settings, where the twin's are others now: another process may have changed them."""
         config: TwinConfig = yield protocol.config(self.keys)
-        if config.history_length != length:
-            yield from self.set_history_length(length)
+        differing = {name: new for name, new in settings.items() if new != getattr(config, name)}
+        if differing:
+            yield from self._change(differing)
+
+    def _change(self, settings: Mapping[str, int | str]) -> Flow[None]:
+        yield protocol.configure(self.keys, "adopt", settings, None, "")
+        self.config = yield protocol.config(self.keys)
 
     def publish_model(self, model: type[BaseModel], validation: str | None, force: bool) -> Flow[None]:
         """Replaces the twin's model, and goes by it from now on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import TypeVar
 
 from circman_redis.connection import AsyncStore, connect_async, place
@@ -31,7 +31,7 @@ class Link:
         self._adopted = adopted
         self._unsure = Unsure()
         self._closed = False
-        self._wanted_length: int | None = None
+        self._wanted: dict[str, int | str] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._use_in(None)
 
@@ -78,9 +78,9 @@ class Link:
         async with self._opening:
             return await driver.drive(flow)
 
-    def want_history_length(self, length: int) -> None:
-        """Has the next call change it, where the twin's is another."""
-        self._wanted_length = length
+    def want(self, settings: Mapping[str, int | str]) -> None:
+        """Has the next call change them, where the twin's are others."""
+        self._wanted.update(settings)
 
     async def ready(self) -> AsyncDriver:
         """The driver, once the twin is open. Of many tasks one opens it; where that fails, the next one tries.
@@ -89,11 +89,11 @@ class Link:
             UsageError: it is closed, or another event loop uses it.
         """
         self._check()
-        if self._driver is None or self._wanted_length is not None:
+        if self._driver is None or self._wanted:
             async with self._opening:
                 self._check()
                 self._driver = self._driver or await self._open()
-                await self._set_history_length(self._driver)
+                await self._change_settings(self._driver)
         return self._driver
 
     def _check(self) -> None:
@@ -118,11 +118,12 @@ class Link:
         await anext(_open[driver])
         return driver
 
-    async def _set_history_length(self, driver: AsyncDriver) -> None:
-        wanted = self._wanted_length
-        if wanted is not None:
-            await driver.drive(self._twin.want_history_length(wanted))
-            self._wanted_length = None
+    async def _change_settings(self, driver: AsyncDriver) -> None:
+        wanted = dict(self._wanted)
+        if wanted:
+            await driver.drive(self._twin.want(wanted))
+            # Others may have been asked for meanwhile.
+            self._wanted = {name: new for name, new in self._wanted.items() if new != wanted.get(name)}
 
     async def close(self) -> None:
         """Gives back the connections; a second time it does nothing. Called from elsewhere, its loop's end does."""

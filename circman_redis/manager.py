@@ -37,6 +37,9 @@ class StateManager(Manager):
         model: a pydantic model that states must fit. None goes by the model that the twin has, or TwinState
             where it has none yet.
         history_length: how many past states are kept; a differing one changes the twin's.
+        history: how they are kept: ``full``, or ``compact``, in a third of the memory and less; look-ups give the
+            same and take the server longer (docs/wire.md). A differing one changes the twin's, for what is superseded
+            from then on.
         validation: none, standard or strict; None goes by the twin's level.
         actor: who commits, unless a call says otherwise; None for host name and process id.
         prefix: what the keys begin with.
@@ -63,6 +66,7 @@ class StateManager(Manager):
         url: str | None = None,
         model: type[BaseModel] | None = None,
         history_length: int | None = None,
+        history: str | None = None,
         validation: str | None = None,
         actor: str | None = None,
         prefix: str | None = None,
@@ -87,9 +91,9 @@ class StateManager(Manager):
 
     def _ask_again(self, asked: Asked) -> None:
         super()._ask_again(asked)
-        if asked.length is not None:
-            # As it is now: another process may have changed it.
-            self._driver.drive(self._twin.want_history_length(asked.length))
+        if asked.changes:
+            # As they are now: another process may have changed them.
+            self._driver.drive(self._twin.want(asked.changes))
 
     def _place(self) -> str:
         return self._driver.store.name
@@ -219,12 +223,12 @@ class StateManager(Manager):
 
     def get_history(self, limit: int | None = None) -> list[State]:
         """The past states, oldest first: the most recent ``limit`` of them, or all."""
-        return self._driver.drive(reads.history(self.keys, limit))
+        return self._driver.drive(reads.history(self._twin, limit))
 
     @property
     def state_history(self) -> StateHistory:
         """The past states as a sequence, oldest first, read from Redis as they are asked for."""
-        return StateHistory(self._driver, self.keys)
+        return StateHistory(self._driver, self._twin)
 
     @property
     def history_length(self) -> int:
@@ -241,6 +245,22 @@ class StateManager(Manager):
     def set_history_length(self, length: int) -> None:
         """Changes how many past states are kept at most; those over it are removed at once."""
         self._driver.drive(self._twin.set_history_length(length))
+
+    @property
+    def history(self) -> str:
+        """How past states are kept, ``full`` or ``compact``; the states themselves are `state_history`.
+
+        To set it is `set_history`.
+        """
+        return self._driver.drive(reads.history_form(self.keys))
+
+    @history.setter
+    def history(self, form: str) -> None:
+        self.set_history(form)
+
+    def set_history(self, form: str) -> None:
+        """Changes how states are kept from now on, ``full`` or ``compact``; those of the past stay as they are."""
+        self._driver.drive(self._twin.set_history(form))
 
     def get_commits(self, limit: int | None = None, before: int | None = None) -> list[HistoryEntry]:
         """Commits with author, patch and state, newest first, the current one included.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from circman_redis import patch, protocol
 from circman_redis.errors import UsageError
-from circman_redis.flows import Flow
+from circman_redis.flows import Flow, Twin
 from circman_redis.keys import TwinKeys
 from circman_redis.patch import Change
 from circman_redis.protocol import Call
@@ -16,26 +17,42 @@ from circman_redis.results import HistoryEntry, State, TwinConfig
 from circman_redis.timestamps import format_timestamp, parse_timestamp
 
 
-def history(keys: TwinKeys, limit: int | None) -> Flow[list[State]]:
+def history(twin: Twin, limit: int | None) -> Flow[list[State]]:
     """The most recent ``limit`` past states, or all; oldest first."""
     most = _whole("limit", limit)
     if most is not None and most <= 0:
         return []
-    past: list[State] = yield protocol.history(keys, 0, -1 if most is None else most - 1)
-    return past
+    return (yield from _between(twin, 0, -1 if most is None else most - 1))
 
 
-def past(keys: TwinKeys, index: int | slice) -> Flow[Any]:
+def past(twin: Twin, index: int | slice) -> Flow[Any]:
     """The past state at an index, or those of a slice; 0 the oldest, -1 the newest."""
     if isinstance(index, slice):
-        everything: list[State] = yield protocol.history(keys, 0, -1)
+        everything = yield from _between(twin, 0, -1)
         return everything[index]
     # The list in Redis has the newest first: -1 here is 0 there.
     there = -1 - operator.index(index)
-    found: list[State] = yield protocol.history(keys, there, there)
+    found = yield from _between(twin, there, there)
     if not found:
-        raise IndexError(f"twin {keys.twin!r} has no past state {index}")
+        raise IndexError(f"twin {twin.keys.twin!r} has no past state {index}")
     return found[0]
+
+
+def _between(twin: Twin, start: int, stop: int) -> Flow[list[State]]:
+    """The past states from index ``start`` to ``stop``, in one round trip if it is known how they are kept."""
+    if twin.config.history == "full":
+        states: list[State] | None = yield protocol.history(twin.keys, start, stop)
+        if states is not None:
+            return states
+        twin.config = replace(twin.config, history="compact")  # by somebody else, or it once was
+    rebuilt: list[State] = yield protocol.past(twin.keys, start, stop)
+    return rebuilt
+
+
+def history_form(keys: TwinKeys) -> Flow[str]:
+    """How past states are kept, full or compact."""
+    config: TwinConfig = yield protocol.config(keys)
+    return config.history
 
 
 def history_length(keys: TwinKeys) -> Flow[int]:

@@ -70,6 +70,7 @@ class Asked:
     url: str | None
     model: type[BaseModel] | None
     history_length: int | None
+    history: str | None
     validation: str | None
     actor: str | None
     prefix: str | None
@@ -103,9 +104,10 @@ class Asked:
         return loop, server, self.settings.prefix, self.settings.twin
 
     @property
-    def length(self) -> int | None:
-        """The history length that an argument asks for, not the environment."""
-        return None if self.history_length is None else self.settings.history_length
+    def changes(self) -> dict[str, int | str]:
+        """The settings that an argument, not the environment, has changed on a twin that is open already."""
+        asked_for = [name for name in ("history_length", "history") if self.given[name] is not None]
+        return {name: getattr(self.settings, name) for name in asked_for}
 
     @property
     def folder(self) -> files.ResultsManager:

@@ -122,6 +122,8 @@ class TwinConfig:
         history_length: how many superseded commits are kept.
         max_bytes: how large a state may be.
         auto_timestamp: whether the server stamps a commit that names no timestamp.
+        history: ``full`` where each superseded commit is kept with its state, ``compact`` where most of them are
+            kept with the way back to it.
     """
 
     model: str | None = None
@@ -131,6 +133,7 @@ class TwinConfig:
     history_length: int = 1000
     max_bytes: int = 1_048_576
     auto_timestamp: bool = True
+    history: str = "full"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-NAMES = ("commit", "lookup", "commits", "resume", "clear", "delete", "configure")
+NAMES = ("commit", "lookup", "commits", "past", "resume", "clear", "delete", "configure")
 
-_INCLUDE = re.compile(r"^ *-- @include (\w+)$", re.MULTILINE)
+_INCLUDE = re.compile(r"^[ ]*-- @include (\w+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,13 @@ def folder() -> Path:
 @cache
 def load(name: str) -> Source:
     """The script ``name`` (one of NAMES), its includes put in place and its comments left out."""
-    source = (folder() / f"{name}.lua").read_text(encoding="utf-8")
-    whole = _INCLUDE.sub(lambda found: _part(found[1]), source)
+    whole = _whole(folder() / f"{name}.lua")
     text = "\n".join(line for line in whole.splitlines() if line.strip() and not line.lstrip().startswith("--"))
     return Source(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 @cache
-def _part(name: str) -> str:
-    return (folder() / "include" / f"{name}.lua").read_text(encoding="utf-8")
+def _whole(path: Path) -> str:
+    """A file with its includes, which may have some of their own, also inside a function."""
+    source = path.read_text(encoding="utf-8")
+    return _INCLUDE.sub(lambda found: _whole(folder() / "include" / f"{found[1]}.lua"), source)

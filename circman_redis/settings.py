@@ -24,6 +24,7 @@ ARGUMENTS = {"redis_url": "url", "results_dir": "results"}
 """What StateManager calls a setting, where it is not its own name."""
 
 Validation = Literal["none", "standard", "strict"]
+History = Literal["full", "compact"]
 
 
 class Settings(BaseSettings):
@@ -34,6 +35,7 @@ class Settings(BaseSettings):
         twin: the twin's id.
         prefix: what its keys begin with.
         history_length: how many superseded commits to keep; None for the twin's own (1,000 to begin with).
+        history: how they are kept, full or compact; None for the twin's own (full to begin with).
         validation: the level that the rules are checked at; None for the twin's own (standard to begin with).
         max_bytes: how large a state may be; None for the twin's own (1 MiB to begin with).
         auto_timestamp: whether the server stamps what has no timestamp; None for the twin's own (yes).
@@ -49,6 +51,7 @@ class Settings(BaseSettings):
     twin: str = DEFAULT_TWIN
     prefix: str = DEFAULT_PREFIX
     history_length: int | None = Field(default=None, ge=1, le=LONGEST_HISTORY)
+    history: History | None = None
     validation: Validation | None = None
     max_bytes: int | None = Field(default=None, ge=2, le=LARGEST_STATE)
     auto_timestamp: bool | None = None

@@ -7,7 +7,7 @@ from typing import Any, overload
 
 from circman_redis import protocol, reads
 from circman_redis.driver import Driver
-from circman_redis.keys import TwinKeys
+from circman_redis.flows import Twin
 from circman_redis.link import Link
 from circman_redis.results import State
 
@@ -17,28 +17,28 @@ class StateHistory(Sequence[State]):
 
     Args:
         driver: the way to the twin.
-        keys: the twin's.
+        twin: the twin.
     """
 
-    def __init__(self, driver: Driver, keys: TwinKeys) -> None:
+    def __init__(self, driver: Driver, twin: Twin) -> None:
         self._driver = driver
-        self._keys = keys
+        self._twin = twin
 
     def __len__(self) -> int:
-        return self._driver.run(protocol.history_size(self._keys))
+        return self._driver.run(protocol.history_size(self._twin.keys))
 
     @overload
     def __getitem__(self, index: int) -> State: ...
     @overload
     def __getitem__(self, index: slice) -> list[State]: ...
     def __getitem__(self, index: int | slice) -> Any:
-        return self._driver.drive(reads.past(self._keys, index))
+        return self._driver.drive(reads.past(self._twin, index))
 
     def __iter__(self) -> Iterator[State]:
         return iter(self[:])
 
     def __repr__(self) -> str:
-        return f"<{len(self)} past states of twin {self._keys.twin!r}, oldest first>"
+        return f"<{len(self)} past states of twin {self._twin.keys.twin!r}, oldest first>"
 
 
 class AsyncStateHistory:
@@ -46,27 +46,27 @@ class AsyncStateHistory:
 
     Args:
         link: the way to the twin.
-        keys: the twin's.
+        twin: the twin.
     """
 
-    def __init__(self, link: Link, keys: TwinKeys) -> None:
+    def __init__(self, link: Link, twin: Twin) -> None:
         self._link = link
-        self._keys = keys
+        self._twin = twin
 
     async def length(self) -> int:
         """How many there are."""
-        return await self._link.run(protocol.history_size(self._keys))
+        return await self._link.run(protocol.history_size(self._twin.keys))
 
     @overload
     def __getitem__(self, index: int) -> Awaitable[State]: ...
     @overload
     def __getitem__(self, index: slice) -> Awaitable[list[State]]: ...
     def __getitem__(self, index: int | slice) -> Awaitable[Any]:
-        return self._link.drive(reads.past(self._keys, index))
+        return self._link.drive(reads.past(self._twin, index))
 
     async def __aiter__(self) -> AsyncIterator[State]:
         for state in await self[:]:
             yield state
 
     def __repr__(self) -> str:
-        return f"<past states of twin {self._keys.twin!r}, oldest first>"
+        return f"<past states of twin {self._twin.keys.twin!r}, oldest first>"

@@ -26,6 +26,7 @@ local FIRST_BODY, MAX_MESSAGE = 7, 32768 -- a longer event leaves its body out
 local MOST_BODIES = 1000
 local ID_WINDOW = 2048 -- calls: an id is remembered for one to two windows
 local TRIM_TIMES_EVERY = 64 -- versions
+local FULL_EVERY = 16 -- versions: in a compact history, a state is never more patches away than this
 
 local function check_size(text, twin)
   if #text > twin.max_bytes then
@@ -40,6 +41,7 @@ local function make_careful()
   -- @include merge
   -- @include rules
   -- @include adjust
+  -- @include compact
 
   local careful = {}
 
@@ -97,6 +99,10 @@ local function make_careful()
     end
     local timestamp, stamp = own_time(tree, state, twin.now)
     return state, text, timestamp, stamp
+  end
+
+  function careful.compact_entry(head, before, patch, after)
+    return compact_entry(head, before, (read_json(patch)), after)
   end
 
   return careful
@@ -157,37 +163,40 @@ end
 
 -- What changed() returns, of a usual merge; nil of any other.
 local function usually_changed(twin, body)
+  local rules, before, level, compact = twin.rules, twin.state, twin.validation, twin.compact
   if body:find('"timestamp":', 1, true) then
-    local state, timestamp, us = usual_merge(twin.rules, twin.state, body, twin.validation)
-    if timestamp then return state, body, timestamp, us end
+    local state, inverse, timestamp, us = usual_merge(rules, before, body, level, compact)
+    if timestamp then return state, body, timestamp, us, inverse end
   elseif not twin.auto_timestamp then
     -- The state's own stays as it is: the head has it.
     local timestamp = twin.head:match('^{"version":%d+,"timestamp":([^,]+)')
     local us = timestamp == 'null' and twin.now or from_iso(timestamp:sub(2, -2))
-    return us and usual_merge(twin.rules, twin.state, body, twin.validation), body, timestamp, us
+    local state, inverse
+    if us then state, inverse = usual_merge(rules, before, body, level, compact) end
+    return state, body, timestamp, us, inverse
   elseif body ~= '{}' then
     -- The walk finds it sooner in front: there it mostly stands in a state.
     local now = twin.committed_json
     local walked = '{"timestamp":' .. now .. ',' .. body:sub(2)
-    local state = usual_merge(twin.rules, twin.state, walked, twin.validation, now, twin.now)
-    return state, state and body:sub(1, -2) .. ',"timestamp":' .. now .. '}', now, twin.now
+    local state, inverse = usual_merge(rules, before, walked, level, compact, now, twin.now)
+    return state, state and body:sub(1, -2) .. ',"timestamp":' .. now .. '}', now, twin.now, inverse
   end
 end
 
--- Steps 3 to 6: the state that `body` makes of the twin's, the text of its patch, the state's timestamp as JSON text,
--- and its microseconds.
+-- Steps 3 to 6: the state that `body` makes of the twin's, the text of its patch, the state's timestamp as JSON text and
+-- its microseconds; for a compact history, the inverse of the patch too, where it is clear.
 local function changed(twin, body)
   check_size(body, twin)
   if OP == 'merge' and twin.state then
-    local state, patch, timestamp, us = usually_changed(twin, body)
-    if state and #state <= twin.max_bytes then return state, patch, timestamp, us end
+    local state, patch, timestamp, us, inverse = usually_changed(twin, body)
+    if state and #state <= twin.max_bytes then return state, patch, timestamp, us, inverse end
   end
   return careful().changed(twin, body)
 end
 
 -- Brings the twin forward by `body`; the commit, with its head record.
 local function advance(twin, body, id)
-  local state, patch, timestamp, us = changed(twin, body)
+  local state, patch, timestamp, us, inverse = changed(twin, body)
   local version = ('%d'):format(twin.version + 1)
   if twin.stamp and us <= twin.stamp then twin.steps_back = true end
   twin.version, twin.state, twin.stamp = twin.version + 1, state, us
@@ -196,9 +205,16 @@ local function advance(twin, body, id)
   local whole = OP == 'set' or OP == 'import'
   twin.head = '{' .. facts .. (whole and ',"patch":null}' or ',"patch":' .. patch .. '}')
   return {
-    version = version, timestamp = timestamp, us = us, facts = facts,
+    version = version, timestamp = timestamp, us = us, facts = facts, patch = not whole and patch, inverse = inverse,
     news = whole and ',"state":' .. state or ',"patch":' .. patch,
   }
+end
+
+-- The history entry of the commit with the record `head` and the state `before`, which `commit` supersedes.
+local function superseded(twin, commit, head, before)
+  if not twin.compact or not commit.patch or (twin.version - 1) % FULL_EVERY == 0 then return entry(head, before) end
+  if not commit.inverse then return careful().compact_entry(head, before, commit.patch, twin.state) end
+  return #commit.inverse < #before and with_inverse(head, commit.inverse) or entry(head, before)
 end
 
 -- Keeps, per timestamp, the newest version that has it or an earlier one: a look-up takes the last one not after it.
@@ -311,8 +327,10 @@ local function commit_all()
   local first, latest, many = twin.version + 1, twin.stamp, #ARGV > FIRST_BODY and ID ~= ''
   local commits, entries = {}, {}
   for i = FIRST_BODY, #ARGV do
-    if twin.head then entries[#entries + 1] = entry(twin.head, twin.state) end
-    commits[#commits + 1] = advance(twin, ARGV[i], many and ID .. '#' .. (i - FIRST_BODY + 1) or ID)
+    local head, state = twin.head, twin.state
+    local commit = advance(twin, ARGV[i], many and ID .. '#' .. (i - FIRST_BODY + 1) or ID)
+    if head then entries[#entries + 1] = superseded(twin, commit, head, state) end
+    commits[#commits + 1] = commit
   end
   if first == 1 then start_epoch(twin) end
 

@@ -19,7 +19,7 @@ local function whole_number(text, default)
 end
 
 local function commits()
-  local newest, epoch, head, bytes = read_head()
+  local newest, epoch, head, bytes, mixed = read_head()
   local before, limit = whole_number(BEFORE, newest + 1), whole_number(LIMIT, newest)
   if newest == 0 then return {} end
   local reply, next_version = { epoch }, math.min(before - 1, newest)
@@ -30,10 +30,10 @@ local function commits()
   if limit < 1 or next_version < 1 then return reply end
   local start = newest - 1 - next_version
   local stop = start + math.min(limit, newest) - 1
-  for _, one in ipairs(redis.call('LRANGE', HISTORY, ('%.0f'):format(start), ('%.0f'):format(stop))) do
-    reply[#reply + 1] = checked_entry(one, next_version)
-    next_version = next_version - 1
-  end
+  local texts = redis.call('LRANGE', HISTORY, ('%.0f'):format(start), ('%.0f'):format(stop))
+  for i, text in ipairs(texts) do checked_entry(text, next_version + 1 - i) end
+  if mixed then texts = with_states(texts, next_version, newest, bytes) end
+  for _, text in ipairs(texts) do reply[#reply + 1] = text end
   return reply
 end
 

@@ -3,7 +3,8 @@
 -- KEYS  1 state  2 history  3 meta  4 rules  5 schema
 -- ARGV  1 mode: adopt (only where the twin has no model yet, whatever the state holds), publish (in the place of
 --         the one it has, if the state fits), force (in its place, whatever the state holds)
---       2 settings, a JSON object with any of: history_length, max_bytes, auto_timestamp (0 or 1)
+--       2 settings, a JSON object with any of: history_length, max_bytes, auto_timestamp (0 or 1),
+--         history ("full" or "compact")
 --       3 model, a JSON object: model (its name), model_hash, checks (server or python), validation (the level);
 --         '' to leave the model as it is
 --       4 rules, a JSON object: JSON Pointer pattern -> rule; '' with no model
@@ -54,7 +55,9 @@ local function read_settings()
   local settings = members_of(SETTINGS)
   check_members_of(settings, {
     history_length = is_count, max_bytes = is_count, auto_timestamp = is_one_of('0', '1'),
+    history = is_one_of('"full"', '"compact"'),
   }, 'setting')
+  for i = 2, #settings, 2 do settings[i] = settings[i]:match('^"(.*)"$') or settings[i] end
   return settings
 end
 

@@ -23,12 +23,14 @@ local function wanted_version(head_version)
 end
 
 local function lookup()
-  local head_version, epoch, head, bytes = read_head()
+  local head_version, epoch, head, bytes, mixed = read_head()
   local version = wanted_version(head_version)
   if not version or version < 1 or version > head_version then return false end
   if version == head_version then return { epoch, head_entry(head, bytes) } end
   local found = redis.call('LINDEX', HISTORY, ('%.0f'):format(head_version - 1 - version))
-  return found and { epoch, checked_entry(found, version) }
+  if not found then return false end
+  checked_entry(found, version)
+  return { epoch, mixed and with_states({ found }, version, head_version, bytes)[1] or found }
 end
 
 return answer(lookup, 'string list hash zset')

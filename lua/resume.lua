@@ -17,22 +17,21 @@ local LAST, STATE_KNOWN = ARGV[1], ARGV[2] == '1'
 local MOST_BYTES, MOST_COMMITS = 1048576, 512 -- that are read for one reply, about
 local CHUNK = 8 -- commits read at once: they may be large
 
--- The facts and the patch of a history entry. Names and ids hold no raw quote: the first ,"patch": is the entry's own.
-local function record_of(text)
-  local _, before = text:find(',"patch":', 1, true)
-  if not before then corrupt(HISTORY, 'holds what no commit wrote: something else wrote it') end
-  local _, last = text:find('^%b{}', before + 1)
-  return text:sub(1, last or before + 4) .. '}'
-end
+-- The facts and the patch of a history entry.
+local function record_of(text) return text:sub(1, patch_end(text)) .. '}' end
 
 local function resume()
-  local newest, epoch, head, bytes = read_head()
+  local newest, epoch, head, bytes, mixed = read_head()
   if LAST ~= '' and not LAST:find('^%d+$') then
     refuse('BAD_JSON', '{"reason":' .. quote('no version: ' .. LAST) .. '}')
   end
   if newest == 0 then return false end
   local last = tonumber(LAST == '' and newest or LAST)
   local oldest = newest - redis.call('LLEN', HISTORY)
+  local function whole(text, version)
+    return mixed and with_states({ text }, version, newest, bytes)[1] or text
+  end
+
   -- Whether the last version known is still the same commit is for the caller to see: where it is gone, no state is known.
   local reply, state_known = { epoch, newest, '' }, STATE_KNOWN and last == 0 and oldest == 1
 
@@ -40,15 +39,15 @@ local function resume()
     local text = last == newest and head_entry(head, bytes)
       or checked_entry(redis.call('LINDEX', HISTORY, ('%.0f'):format(newest - 1 - last)), last)
     local record = record_of(text)
-    reply[3] = STATE_KNOWN and record or text
+    reply[3] = STATE_KNOWN and record or whole(text, last)
     state_known = true
   end
 
   local room = MOST_BYTES
-  local function add(text)
+  local function add(text, version)
     local record = record_of(text)
     local has_patch = record:byte(-2) == 125
-    reply[#reply + 1] = (state_known and has_patch) and record or text
+    reply[#reply + 1] = (state_known and has_patch) and record or whole(text, version)
     state_known, room = true, room - #text
   end
 
@@ -58,11 +57,11 @@ local function resume()
     local texts = redis.call('LRANGE', HISTORY, ('%.0f'):format(newest - 1 - final), ('%.0f'):format(newest - 1 - version))
     for i = #texts, 1, -1 do
       if room <= 0 then break end
-      add(checked_entry(texts[i], version))
+      add(checked_entry(texts[i], version), version)
       version = version + 1
     end
   end
-  if version == newest and room > 0 then add(head_entry(head, bytes)) end
+  if version == newest and room > 0 then add(head_entry(head, bytes), newest) end
   return reply
 end
 

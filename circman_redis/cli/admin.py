@@ -127,6 +127,7 @@ def _twin_facts(session: Session) -> dict[str, Any]:
         "checks": config.checks,
         "history": session.run(protocol.history_size(keys)),
         "history_length": config.history_length,
+        "history_form": config.history,
         "bytes": size,
         "max_bytes": config.max_bytes,
         "timestamp": head.timestamp,

@@ -5,6 +5,11 @@ local function entry(head, state)
   return head:sub(1, -2) .. ',"state":' .. state .. '}'
 end
 
+-- A history entry of the compact kind: with the merge patch that leads from the state after it back to its own.
+local function with_inverse(head, inverse)
+  return head:sub(1, -2) .. ',"inverse":' .. inverse .. '}'
+end
+
 -- Refuses a state that is not what the last commit wrote, as far as a glance can tell.
 local function check_state(state, bytes)
   if not state then corrupt(STATE, 'is missing, while meta says that there is a state') end

@@ -13,7 +13,7 @@ end
 -- The twin: its state, its head commit and its settings.
 local function read_twin()
   local m = redis.call('HMGET', META, 'version', 'epoch', 'head', 'bytes', 'stamp', 'committed', 'calls',
-    'history_length', 'validation', 'model_hash', 'checks', 'max_bytes', 'auto_timestamp')
+    'history_length', 'validation', 'model_hash', 'checks', 'max_bytes', 'auto_timestamp', 'history')
   local state, head = redis.call('GET', STATE), m[1] and m[3]
   if state and not head then corrupt(META, 'is missing, while there is a state: something else wrote it') end
   if m[1] then check_state(state, m[4]) end
@@ -22,6 +22,7 @@ local function read_twin()
     stamp = tonumber(m[5]), committed = tonumber(m[6] or 0), calls = tonumber(m[7] or 0),
     history_length = tonumber(m[8] or 1000), validation = m[9] or 'standard', model_hash = m[10] or nil,
     checks = m[11] or nil, max_bytes = tonumber(m[12] or 1048576), auto_timestamp = m[13] ~= '0',
+    compact = m[14] == 'compact',
   }
   if not is_ours(twin) then corrupt(META, 'holds what no commit wrote: something else wrote it') end
   return twin

@@ -162,10 +162,10 @@ local function replaced(state, firsts, lasts, texts, sorted)
   return table.concat(parts)
 end
 
--- What the merge patch makes of the stored text `state`, and the texts of the patch's own timestamp with its
--- microseconds; or nil.
+-- What the merge patch makes of the stored text `state`; the inverse of the patch, where `invert` asks for it and it is
+-- clear; the text of the patch's own timestamp, and its microseconds. Or nil.
 --   rules: those that are known already; validation: its level; now, us: a timestamp that is known, and its microseconds
-local function usual_merge(rules, state, patch, validation, now, us)
+local function usual_merge(rules, state, patch, validation, invert, now, us)
   if patch:byte() ~= 123 then return nil end
   local names, texts = { nil, nil, nil, nil, nil, nil, nil, nil }, { nil, nil, nil, nil, nil, nil, nil, nil }
   local parents, places = { nil, nil, nil, nil, nil, nil, nil, nil }, { nil, nil, nil, nil, nil, nil, nil, nil }
@@ -175,6 +175,7 @@ local function usual_merge(rules, state, patch, validation, now, us)
   local m, n, sorted, timestamp, stamp = 0, 0, true, nil, nil
   local depth, parent, openings, starts = 1, 0, {}, {}
   local opening, beside, from, i, c = 2, 2, 2, 2, nil
+  local undo, undone = invert and {}, 1
   repeat
     local _, last, name = patch:find('^"([%w_ .-]+)":', i)
     if not last or m > 3000 then return nil end
@@ -198,7 +199,7 @@ local function usual_merge(rules, state, patch, validation, now, us)
         levels[depth] = level
       end
     else
-      local text
+      local text, start = nil, i
       if name == 'timestamp' and depth == 1 then
         text = patch:match('^"[^"]*"', i)
         stamp = text == now and us or (text and from_iso(text:sub(2, -2)))
@@ -212,6 +213,11 @@ local function usual_merge(rules, state, patch, validation, now, us)
       if not last then return nil end
       n = n + 1
       texts[m], firsts[n], lasts[n], values[n] = text, first, last, text
+      if undo then
+        local old = state:sub(first, last)
+        undo[2 * n - 1], undo[2 * n], undone = patch:sub(undone, start - 1), old, i
+        if old:find('null', 1, true) then undo = nil end -- in a patch it would remove something
+      end
       beside, from = c == 44 and last + 2 or at, last + 1
       c = patch:byte(i)
       while c == 125 and depth > 1 do
@@ -233,5 +239,6 @@ local function usual_merge(rules, state, patch, validation, now, us)
   if validation ~= 'none' and not surely_valid(rules, levels, names, texts, parents, validation == 'strict', timestamp) then
     return nil
   end
-  return replaced(state, firsts, lasts, values, sorted), timestamp, stamp
+  local inverse = undo and table.concat(undo) .. patch:sub(undone)
+  return replaced(state, firsts, lasts, values, sorted), inverse, timestamp, stamp
 end

@@ -70,6 +70,7 @@ def test_info_has_the_server_and_the_twin(run: Run, server: Server, twin: StateM
     about = facts["twin"]
     assert (about["version"], about["history"], about["actor"], about["op"]) == (2, 1, "me", "merge")
     assert (about["model"], about["validation"], about["history_length"]) == ("TwinState", "standard", 1000)
+    assert about["history_form"] == "full"
     assert about["bytes"] == len(twin.client.get(twin.keys.state))
 
 

@@ -468,6 +468,59 @@ def test_it_stops_where_nothing_is_right(look: Look, bytes_client: redis.Redis) 
 # --- while others write ------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def compact(bytes_client: redis.Redis) -> RawTwin:
+    """A twin of forty versions, a second apart, that all are merges but the first; its history is compact."""
+    raw = RawTwin(bytes_client)
+    raw.configure(settings='{"history":"compact"}')
+    raw.set(body(0, x="x" * 200, y=0))
+    for n in range(1, 40):
+        raw.merge(body(n, **({"y": n} if n % 5 == 0 else {})))
+    assert sum("inverse" in entry for entry in raw.history) == 37
+    return raw
+
+
+def foreign(raw: RawTwin) -> None:
+    swap(raw, '"x":"xx', '"x":"yx')
+
+
+COMPACT_DAMAGE: dict[str, tuple[Callable[[RawTwin], object], list[tuple[str, int | None, str]]]] = {
+    "a state that something else wrote": (foreign, [("history", 33, "gives another one")]),
+    "an inverse that is none": (
+        lambda raw: edit(raw, 20, '"inverse":{', '"inverse":{{'),
+        [("history", 20, "does not lead back from the version after it")],
+    ),
+    "an inverse of another value": (
+        lambda raw: edit(raw, 25, '"y":20', '"y":21'),
+        [("history", 21, "or what it is rebuilt from was changed")],
+    ),
+    "an inverse of another time": (
+        lambda raw: edit(raw, 24, at(23), at(22)),
+        [("history", 24, "has the timestamp")],
+    ),
+    "a full one": (
+        lambda raw: edit(raw, 16, '"x":"xx', '"x":"yx'),
+        [("history", 17, "or version 16 was changed")],
+    ),
+    "one that is gone": (lambda raw: remove(raw, 20), [("history", 20, "lacks version 20")]),
+    "a patch": (
+        lambda raw: edit(raw, 20, '"n":19,"timestamp"', '"n":18,"timestamp"'),
+        [("history", 20, "another one")],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", COMPACT_DAMAGE)
+def test_what_is_wrong_with_a_compact_history_is_found(compact: RawTwin, look: Look, case: str) -> None:
+    """Down to the next full entry at the latest; below an entry that is lost nothing can be said up to there."""
+    assert look(compact.keys) == []
+    damage, expected = COMPACT_DAMAGE[case]
+    damage(compact)
+    found = look(compact.keys)
+    assert [(one.key, one.version) for one in found] == [(getattr(compact.keys, key), n) for key, n, _ in expected]
+    assert all(says in one.says for one, (*_, says) in zip(found, expected, strict=True))
+
+
 class Life:
     """All that can happen to a twin, in a random order."""
 
@@ -478,7 +531,7 @@ class Life:
     def step(self) -> None:
         """One thing more."""
         kind = self.random.choices(
-            [self.merge, self.set, self.adjust, self.many, self.clear, self.length], [8, 3, 3, 2, 1, 1]
+            [self.merge, self.set, self.adjust, self.many, self.clear, self.length, self.form], [8, 3, 3, 2, 1, 1, 1]
         )
         kind[0]()
 
@@ -514,6 +567,10 @@ class Life:
 
     def clear(self) -> None:
         self.raw.call("clear", "")
+
+    def form(self) -> None:
+        """From now on entries are kept in this form."""
+        self.raw.configure(settings=self.random.choice(['{"history":"full"}', '{"history":"compact"}']))
 
     def length(self) -> None:
         self.raw.configure(settings=f'{{"history_length":{self.random.choice([1, 2, 5, 40, 1000])}}}')

@@ -61,9 +61,9 @@ class Waiting:
         return self._do(lambda: value) if waits else value
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name != "history_length":
+        if name not in {"history", "history_length"}:
             raise AttributeError(name)
-        self.set_history_length(value)
+        getattr(self, f"set_{name}")(value)
 
     def __enter__(self) -> Self:
         return self

@@ -21,6 +21,7 @@ SCRIPT_KEYS = {
     "commit": ("state", "history", "meta", "rules", "ids", "old_ids", "times", "events"),
     "lookup": ("state", "history", "meta", "times"),
     "commits": ("state", "history", "meta"),
+    "past": ("state", "history", "meta"),
     "resume": ("state", "history", "meta"),
     "clear": ("state", "history", "meta", "times", "events"),
     "delete": ("state", "history", "meta", "rules", "schema", "ids", "old_ids", "times", "events"),

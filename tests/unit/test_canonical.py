@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circman_redis.canonical import canonical, merge_text
+from circman_redis.canonical import canonical, inverse_text, merge_text
 from circman_redis.codec import decode, tokens
 from circman_redis.errors import InvalidJSON
 from circman_redis.patch import merge, same
@@ -144,3 +144,32 @@ def test_untouched_members_keep_every_byte(data: st.DataObject, names: list[str]
     target = "{" + ",".join(f"{name}:{text}" for name, text in members) + "}"
     patch = "{" + ",".join(f"{name}:{text}" for name, text in edits.items()) + "}"
     assert merge_text(target, patch) == "{" + ",".join(kept) + "}"
+
+
+@pytest.mark.parametrize(
+    ("before", "patch", "inverse"),
+    [
+        ('{"a":1.50,"b":2}', '{ "a" : 2, "c" : {} }', '{"a":1.50,"c":null}'),
+        ('{"a":{"b":1,"c":[]}}', '{"a":{"b":2,"d":{"e":null}}}', '{"a":{"b":1,"d":null}}'),
+        ('{"a":{"b":1},"c":2}', '{"a":5}', '{"a":{"b":1}}'),
+        ('{"a":1,"b":2}', '{"b":null}', '{"b":2}'),
+        ('{"a":1,"b":2}', '{"a":null}', None),
+        ('{"a":null}', '{"a":1}', None),
+        ('{"a":{"b":null}}', '{"a":1}', None),
+        ('{"a":{"b":null}}', '{"a":{"c":1}}', '{"a":{"c":null}}'),
+        ('{"a":1}', '{"a":1,"x":null}', "{}"),
+        ('{"a":1}', "5", None),
+        ("5", '{"a":1}', None),
+    ],
+)
+def test_the_inverse_of_a_patch(before: str, patch: str, inverse: str | None) -> None:
+    """Old values of what it touched, null for what it added; none where no merge patch leads back to the same text."""
+    assert inverse_text(before, patch) == inverse
+
+
+@given(OBJECTS, OBJECTS)
+def test_an_inverse_leads_back(before: Any, patch: Any) -> None:
+    """Byte by byte."""
+    old, change = canonical(json.dumps(before)), canonical(json.dumps(patch))
+    inverse = inverse_text(old, change)
+    assert inverse is None or merge_text(merge_text(old, change), inverse) == old
