@@ -63,7 +63,7 @@ def inverse_text(target: str, patch: str) -> str | None:
         patch: a merge patch in any form.
 
     Returns:
-        The old values of what the patch changed, and nulls for what it added, in the order of the patch; None where no
+        The old values of what the patch names, and nulls for what it added, in the order of the patch; None where no
         merge patch leads back to the very text: a removed member would come back in another place, a null would vanish.
 
     Raises:
@@ -127,10 +127,7 @@ def _inverse(target: dict[str, _Tree], patch: dict[str, _Tree]) -> dict[str, _Tr
     inverse: dict[str, _Tree] = {}
     for name, value in patch.items():
         old = target.get(name, "null")
-        if isinstance(old, dict) and isinstance(value, dict):
-            inverse[name] = _inverse(old, value)
-        elif old != value:
-            inverse[name] = old
+        inverse[name] = _inverse(old, value) if isinstance(old, dict) and isinstance(value, dict) else old
     return inverse
 
 

@@ -175,11 +175,12 @@ local function usually_changed(twin, body)
     if us then state, inverse = usual_merge(rules, before, body, level, compact) end
     return state, body, timestamp, us, inverse
   elseif body ~= '{}' then
-    -- The walk finds it sooner in front: there it mostly stands in a state.
     local now = twin.committed_json
-    local walked = '{"timestamp":' .. now .. ',' .. body:sub(2)
+    local patch = body:sub(1, -2) .. ',"timestamp":' .. now .. '}'
+    -- The walk is shortest in the order of the state.
+    local walked = before:find('^{"timestamp":') and '{"timestamp":' .. now .. ',' .. body:sub(2) or patch
     local state, inverse = usual_merge(rules, before, walked, level, compact, now, twin.now)
-    return state, state and body:sub(1, -2) .. ',"timestamp":' .. now .. '}', now, twin.now, inverse
+    return state, patch, now, twin.now, inverse
   end
 end
 

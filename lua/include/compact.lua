@@ -31,10 +31,8 @@ function inverse_of(o, patch)
     if name then from = o:byte(last + 1) == 44 and last + 2 or 2 end
     local old = not name and 'null' or way_back(o:sub(first, last), value)
     if not old then return nil end
-    if old ~= value then
-      n = n + 1
-      keys[n], values[key] = key, old
-    end
+    n = n + 1
+    keys[n], values[key] = key, old
   end
   return { keys = keys, values = values }
 end

@@ -157,7 +157,7 @@ def test_untouched_members_keep_every_byte(data: st.DataObject, names: list[str]
         ('{"a":null}', '{"a":1}', None),
         ('{"a":{"b":null}}', '{"a":1}', None),
         ('{"a":{"b":null}}', '{"a":{"c":1}}', '{"a":{"c":null}}'),
-        ('{"a":1}', '{"a":1,"x":null}', "{}"),
+        ('{"a":1}', '{"a":1,"x":null}', '{"a":1,"x":null}'),
         ('{"a":1}', "5", None),
         ("5", '{"a":1}', None),
     ],
