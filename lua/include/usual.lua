@@ -4,9 +4,9 @@
 -- (json, merge, rules) are made then, and start anew. So this one only has to be sure of what it says yes to.
 -- Arrays are made with room for eight: to let them grow takes longer than to fill them.
 
--- The string, number or boolean at `i` of the patch, and the position behind it; nil where it takes a closer look.
-local function usual_scalar(patch, i)
-  local first = patch:byte(i)
+-- The string, number or boolean at `i` of the patch, whose first byte is `first`, and the position behind it; nil where
+-- it takes a closer look.
+local function usual_scalar(patch, i, first)
   if first == 34 then
     local _, last = patch:find('^"[%w_:.+ -]*"', i)
     if not last then _, last = patch:find('^"[ !#-Z^-z|~]*"', i) end
@@ -24,8 +24,10 @@ local function usual_scalar(patch, i)
   return (text == 'true' or text == 'false') and text, behind
 end
 
--- Where the stored value that starts at `first` ends, and the byte behind it: a comma or a brace; nil where it is none.
+-- Where the stored value that starts at `first` ends, and what stands behind it: a comma or a brace; nil where it is neither.
 local function usual_end(state, first)
+  local number_end, behind = state:match('^[%w.+-]+()([,}])', first)
+  if number_end then return number_end - 1, behind end
   local c, last, _ = state:byte(first), nil, nil
   if c == 34 then
     last = state:find('"', first + 1, true)
@@ -33,11 +35,9 @@ local function usual_end(state, first)
     _, last = state:find('^%b{}', first)
   elseif c == 91 then
     _, last = state:find('^%b[]', first)
-  else
-    _, last = state:find('^[%w.+-]+', first)
   end
-  c = last and state:byte(last + 1)
-  if c == 44 or c == 125 then return last, c end
+  behind = last and state:sub(last + 1, last + 1)
+  if behind == ',' or behind == '}' then return last, behind end
 end
 
 -- Whether a member of the same object as the one at `beside` begins at `at`. Deeper down, or in a later object, it does
@@ -46,20 +46,19 @@ local function is_beside(state, beside, at)
   local steps = at - beside > 1000 and 8 or 0
   while steps > 0 and beside < at do
     local last, c = usual_end(state, state:find('":', beside, true) + 2)
-    if c ~= 44 then return false end
+    if c ~= ',' then return false end
     beside, steps = last + 2, steps - 1
   end
   if beside >= at then return beside == at end
   return state:byte(at - 1) == 44 and ('{' .. state:sub(beside, at - 1) .. '}'):find('^%b{}$')
 end
 
--- Where the member `name` of the object begins in which the one at `beside` is, at `from` or behind; nil where that is
--- not clear. Quotes are the most frequent byte, so what is looked for begins behind one.
-local function usual_place(state, name, from, beside)
-  local tail = name .. '":'
+-- Where the member of the object begins in which the one at `beside` is, at `from` or behind; nil where that is not clear.
+-- `tail`: its name with the quote and the colon behind; quotes are the most frequent byte, so they are not looked for.
+local function usual_place(state, tail, from, beside)
   local at = state:find(tail, from, true)
   while at and state:byte(at - 1) ~= 34 do at = state:find(tail, at + 1, true) end
-  return at and is_beside(state, beside, at - 1) and at - 1
+  return at and (at - 1 == beside or is_beside(state, beside, at - 1)) and at - 1
 end
 
 -- Whether the scalar `text` (an object where it is false) fits the rule with this JSON text for sure.
@@ -186,16 +185,18 @@ local function usual_merge(rules, state, patch, validation, invert, now, us)
   repeat
     local _, last, name = patch:find('^"([%w_ .-]+)":', i)
     if not last or m > 3000 then return nil end
-    local at = usual_place(state, name, from, beside)
+    local tail = patch:sub(i + 1, last)
+    local at = usual_place(state, tail, from, beside)
     if not at then
-      at = usual_place(state, name, opening, opening)
+      at = usual_place(state, tail, opening, opening)
       if not at or at > from then return nil end
       sorted = false
     end
     local first = at + #name + 3
     m, i = m + 1, last + 1
     names[m], places[m], parents[m], level[#level + 1] = name, at, parent, m
-    if patch:byte(i) == 123 then
+    c = patch:byte(i)
+    if c == 123 then
       if state:byte(first) ~= 123 or depth > 60 then return nil end
       texts[m], openings[depth], starts[depth] = false, opening, at
       opening, i = first + 1, i + 1
@@ -213,10 +214,11 @@ local function usual_merge(rules, state, patch, validation, invert, now, us)
         if not stamp then return nil end
         timestamp, i = text, i + #text
       else
-        text, i = usual_scalar(patch, i)
+        text, i = usual_scalar(patch, i, c)
       end
       if not text then return nil end
-      last, c = usual_end(state, first)
+      local what
+      last, what = usual_end(state, first)
       if not last then return nil end
       n = n + 1
       texts[m], firsts[n], lasts[n], values[n] = text, first, last, text
@@ -225,7 +227,7 @@ local function usual_merge(rules, state, patch, validation, invert, now, us)
         undo[2 * n - 1], undo[2 * n], undone = patch:sub(undone, start - 1), old, i
         if old:find('null', 1, true) then undo = nil end -- in a patch it would remove something
       end
-      beside, from = c == 44 and last + 2 or at, last + 1
+      beside, from = what == ',' and last + 2 or at, last + 1
       c = patch:byte(i)
       while c == 125 and depth > 1 do
         depth, i = depth - 1, i + 1
