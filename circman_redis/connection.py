@@ -20,6 +20,7 @@ from redis.client import PubSub
 from circman_redis.errors import UsageError
 from circman_redis.pool import Pool, SharedPool
 from circman_redis.retries import NO_ASYNC_RETRY, NO_RETRY, AsyncRetry, Retry, async_retry_of, retry_of
+from circman_redis.sending import AsyncSender, Sender
 from circman_redis.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,13 +39,15 @@ class Store:
         name: the server for messages, without its password.
         close: gives back the connections, and the embedded server where it is one.
         pubsub: makes a listener, on a connection of its own that is not made again by itself.
-        retry: how a commit is sent again; None where that is left to the client.
+        send: sends a command, its name first, and returns its reply.
+        retry: how it is sent again; None where that is left to the client.
     """
 
     client: redis.Redis
     name: str
     close: Callable[[], None]
     pubsub: Callable[[], PubSub]
+    send: Callable[..., Any]
     retry: Retry | None = None
 
     @property
@@ -61,6 +64,7 @@ class AsyncStore:
     name: str
     close: Callable[[], Awaitable[None]]
     pubsub: Callable[[], AsyncPubSub]
+    send: Callable[..., Awaitable[Any]]
     retry: AsyncRetry | None = None
 
     @property
@@ -137,7 +141,7 @@ def connect(settings: Settings) -> Store:
     def pubsub() -> PubSub:
         return PubSub(pool(NO_RETRY, health_check_interval=0))
 
-    return Store(client, place(settings.redis_url), close, pubsub, retry_of(settings.retries))
+    return Store(client, place(settings.redis_url), close, pubsub, Sender(client), retry_of(settings.retries))
 
 
 async def connect_async(settings: Settings) -> AsyncStore:
@@ -156,7 +160,8 @@ async def connect_async(settings: Settings) -> AsyncStore:
         listening.add(one := AsyncPubSub(_pool(Pool, settings, server, NO_ASYNC_RETRY, health_check_interval=0)))
         return one
 
-    return AsyncStore(client, place(settings.redis_url), close, pubsub, async_retry_of(settings.retries))
+    retry = async_retry_of(settings.retries)
+    return AsyncStore(client, place(settings.redis_url), close, pubsub, AsyncSender(client), retry)
 
 
 def adopt(client: redis.Redis) -> Store:
@@ -166,7 +171,7 @@ def adopt(client: redis.Redis) -> Store:
         UsageError: for a client that decodes its replies.
     """
     _check_client(client, redis.Redis)
-    return Store(client, _place_of(client), lambda: None, client.pubsub)
+    return Store(client, _place_of(client), lambda: None, client.pubsub, client.execute_command)
 
 
 def adopt_async(client: redis.asyncio.Redis) -> AsyncStore:
@@ -176,7 +181,7 @@ def adopt_async(client: redis.asyncio.Redis) -> AsyncStore:
     async def close() -> None:
         pass
 
-    return AsyncStore(client, _place_of(client), close, client.pubsub)
+    return AsyncStore(client, _place_of(client), close, client.pubsub, client.execute_command)
 
 
 def _check_client(client: Any, kind: type[Any]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Awaitable, Callable, Generator
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import redis
@@ -34,33 +34,56 @@ class Unsure:
     def __init__(self) -> None:
         self._first_sent: dict[str, float] = {}
 
-    @contextmanager
-    def attempts(self, call: Call[Any]) -> Iterator[Callable[[], Call[Any]]]:
+    def attempts(self, call: Call[Any]) -> Attempts:
         """While a commit is sent: makes the call for the next attempt."""
-        commit_id = call.commit_id or ""
-        first_sent = self._first_sent.get(commit_id)
+        return Attempts(self, call)
 
-        def attempt() -> Call[Any]:
-            nonlocal first_sent
-            if first_sent is None:
-                first_sent = time.monotonic()
-                return call
-            return protocol.sent_again(call, int((time.monotonic() - first_sent) * 1000) + 1)
+    def first_sent(self, commit_id: str) -> float | None:
+        """When a commit without an answer was first sent, by the clock that only goes forward."""
+        return self._first_sent.get(commit_id)
 
-        try:
-            yield attempt
-        except ResponseError:
-            raise  # an answer
-        except BaseException:  # whatever it is: also a call that is cancelled may have been sent
-            if first_sent is not None:
-                self._remember(commit_id, first_sent)
-            raise
+    def forget(self, commit_id: str) -> None:
+        """There was an answer."""
         self._first_sent.pop(commit_id, None)
 
-    def _remember(self, commit_id: str, first_sent: float) -> None:
+    def remember(self, commit_id: str, first_sent: float) -> None:
+        """There was none."""
         self._first_sent[commit_id] = first_sent
         while len(self._first_sent) > REMEMBERED:
             self._first_sent.pop(next(iter(self._first_sent)), None)
+
+
+class Attempts:
+    """One commit while it is sent. A class, for contextlib's generators cost a commit as much as all of this.
+
+    Args:
+        unsure: where it is remembered that no answer came.
+        call: the commit.
+    """
+
+    __slots__ = ("_call", "_commit_id", "_first_sent", "_unsure")
+
+    def __init__(self, unsure: Unsure, call: Call[Any]) -> None:
+        self._unsure = unsure
+        self._call = call
+        self._commit_id = call.commit_id or ""
+        self._first_sent = unsure.first_sent(self._commit_id)
+
+    def __enter__(self) -> Callable[[], Call[Any]]:
+        return self._next
+
+    def _next(self) -> Call[Any]:
+        if self._first_sent is None:
+            self._first_sent = time.monotonic()
+            return self._call
+        return protocol.sent_again(self._call, int((time.monotonic() - self._first_sent) * 1000) + 1)
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is None:
+            self._unsure.forget(self._commit_id)
+        elif self._first_sent is not None and not isinstance(error, ResponseError):
+            # Whatever it is, and no answer: also a call that is cancelled may have been sent.
+            self._unsure.remember(self._commit_id, self._first_sent)
 
 
 class _Wire(Generic[S]):
@@ -80,8 +103,7 @@ class _Wire(Generic[S]):
     def __init__(self, store: S, keys: TwinKeys, unsure: Unsure | None = None) -> None:
         self.store: S = store
         self._keys = keys
-        register: Any = store.client.register_script
-        self._scripts = {name: register(scripts.load(name).text) for name in scripts.NAMES}
+        self._shas = {name: scripts.load(name).sha for name in scripts.NAMES}
         self._closed = False
         self._unsure = unsure or Unsure()
 
@@ -103,15 +125,9 @@ class _Wire(Generic[S]):
             return StoreUnavailable(f"{place}: {error}{unsure}", commit_id)
         return protocol.error_of(str(error), self._keys) or StoreError(f"{place}: {target}: {error}")
 
-    @contextmanager
-    def _under_way(self, call: Call[Any], once: bool) -> Iterator[None]:
+    def _check(self) -> None:
         if self._closed:
             raise is_closed(self._keys, self.manager)
-        with one_try() if once else nullcontext():
-            try:
-                yield
-            except redis.RedisError as error:
-                raise self.error(error, call.target, call.commit_id) from error
 
 
 def is_closed(keys: TwinKeys, manager: str) -> UsageError:
@@ -136,8 +152,11 @@ class Driver(_Wire[Store]):
             CorruptTwin: a reply that no writer of ours can have left.
             UsageError: after `close`.
         """
-        with self._under_way(call, once):
-            reply = self._send_commit(call) if call.commit_id else self._send(call)
+        self._check()
+        try:
+            reply = self._once(call) if once else self._ask(call)
+        except redis.RedisError as error:
+            raise self.error(error, call.target, call.commit_id) from error
         return protocol.parse(call, reply, self._keys)
 
     def drive(self, flow: Flow[T]) -> T:
@@ -150,7 +169,13 @@ class Driver(_Wire[Store]):
             self._closed = True
             self.store.close()
 
-    def _send_commit(self, call: Call[Any]) -> Any:
+    def _once(self, call: Call[Any]) -> Any:
+        with one_try():
+            return self._ask(call)
+
+    def _ask(self, call: Call[Any]) -> Any:
+        if call.commit_id is None:
+            return self._with_retries(partial(self._send, call))
         with self._unsure.attempts(call) as attempt:
             return self._with_retries(lambda: self._send(attempt()))
 
@@ -159,14 +184,21 @@ class Driver(_Wire[Store]):
         return send() if retry is None else retry.call_with_retry(send, lambda _: None)
 
     def _send(self, call: Call[Any]) -> Any:
-        client = self.store.client
-        if call.target.isupper():
-            return client.execute_command(call.target, *call.keys, *call.args)  # type: ignore[no-untyped-call]
+        sha = self._shas.get(call.target)
+        if sha is None:
+            return self.store.send(call.target, *call.keys, *call.args)
         try:
-            return self._scripts[call.target](keys=call.keys, args=call.args)
+            return self.store.send("EVALSHA", sha, len(call.keys), *call.keys, *call.args)
         except NoScriptError:
-            # Flushed again between redis-py's SCRIPT LOAD and its EVALSHA: EVAL brings the text along.
-            return client.eval(scripts.load(call.target).text, len(call.keys), *call.keys, *call.args)
+            return self._load_and_send(call)
+
+    def _load_and_send(self, call: Call[Any]) -> Any:
+        script, what = scripts.load(call.target), (len(call.keys), *call.keys, *call.args)
+        self.store.send("SCRIPT", "LOAD", script.text)
+        try:
+            return self.store.send("EVALSHA", script.sha, *what)
+        except NoScriptError:  # flushed again, just now: EVAL brings the text along
+            return self.store.send("EVAL", script.text, *what)
 
 
 class AsyncDriver(_Wire[AsyncStore]):
@@ -176,8 +208,11 @@ class AsyncDriver(_Wire[AsyncStore]):
 
     async def run(self, call: Call[T], *, once: bool = False) -> T:
         """One round trip; arguments and errors are those of `Driver.run`."""
-        with self._under_way(call, once):
-            reply = await (self._send_commit(call) if call.commit_id else self._send(call))
+        self._check()
+        try:
+            reply = await (self._once(call) if once else self._ask(call))
+        except redis.RedisError as error:
+            raise self.error(error, call.target, call.commit_id) from error
         return protocol.parse(call, reply, self._keys)
 
     async def drive(self, flow: Flow[T]) -> T:
@@ -190,7 +225,13 @@ class AsyncDriver(_Wire[AsyncStore]):
             self._closed = True
             await self.store.close()
 
-    async def _send_commit(self, call: Call[Any]) -> Any:
+    async def _once(self, call: Call[Any]) -> Any:
+        with one_try():
+            return await self._ask(call)
+
+    async def _ask(self, call: Call[Any]) -> Any:
+        if call.commit_id is None:
+            return await self._with_retries(partial(self._send, call))
         with self._unsure.attempts(call) as attempt:
             return await self._with_retries(lambda: self._send(attempt()))
 
@@ -199,13 +240,21 @@ class AsyncDriver(_Wire[AsyncStore]):
         return await (send() if retry is None else retry.call_with_retry(send, _nothing))
 
     async def _send(self, call: Call[Any]) -> Any:
-        client = self.store.client
-        if call.target.isupper():
-            return await client.execute_command(call.target, *call.keys, *call.args)  # type: ignore[no-untyped-call]
+        sha = self._shas.get(call.target)
+        if sha is None:
+            return await self.store.send(call.target, *call.keys, *call.args)
         try:
-            return await self._scripts[call.target](keys=call.keys, args=call.args)
+            return await self.store.send("EVALSHA", sha, len(call.keys), *call.keys, *call.args)
         except NoScriptError:
-            return await client.eval(scripts.load(call.target).text, len(call.keys), *call.keys, *call.args)
+            return await self._load_and_send(call)
+
+    async def _load_and_send(self, call: Call[Any]) -> Any:
+        script, what = scripts.load(call.target), (len(call.keys), *call.keys, *call.args)
+        await self.store.send("SCRIPT", "LOAD", script.text)
+        try:
+            return await self.store.send("EVALSHA", script.sha, *what)
+        except NoScriptError:
+            return await self.store.send("EVAL", script.text, *what)
 
 
 async def _nothing(_: Exception) -> None:
@@ -217,37 +266,31 @@ def drive(generator: Generator[Any, Any, T], do: Callable[[Any], Any]) -> T:
 
     It is sent what came of each step, or has the error thrown in.
     """
-    came: Any = None
-    error: CircmanError | None = None
-    while True:
-        try:
-            step = _advance(generator, came, error)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-        came = error = None
-        try:
-            came = do(step)
-        except CircmanError as failure:
-            error = failure
+    try:
+        step = next(generator)
+        while True:
+            try:
+                came = do(step)
+            except CircmanError as error:
+                step = generator.throw(error)
+            else:
+                step = generator.send(came)
+    except StopIteration as done:
+        result: T = done.value
+        return result
 
 
 async def drive_async(generator: Generator[Any, Any, T], do: Callable[[Any], Awaitable[Any]]) -> T:
     """The same for asyncio."""
-    came: Any = None
-    error: CircmanError | None = None
-    while True:
-        try:
-            step = _advance(generator, came, error)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-        came = error = None
-        try:
-            came = await do(step)
-        except CircmanError as failure:
-            error = failure
-
-
-def _advance(generator: Generator[Any, Any, Any], came: Any, error: CircmanError | None) -> Any:
-    return generator.send(came) if error is None else generator.throw(error)
+    try:
+        step = next(generator)
+        while True:
+            try:
+                came = await do(step)
+            except CircmanError as error:
+                step = generator.throw(error)
+            else:
+                step = generator.send(came)
+    except StopIteration as done:
+        result: T = done.value
+        return result

@@ -308,8 +308,9 @@ def _parse_notifications(reply: Mapping[Any, Any] | list[Any]) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _parse_rules(reply: Mapping[bytes, bytes]) -> Mapping[str, Any]:
-    return {place.decode(): decode(rule) for place, rule in reply.items()}
+def _parse_rules(reply: Mapping[bytes, bytes] | list[bytes]) -> Mapping[str, Any]:
+    pairs = zip(reply[::2], reply[1::2], strict=True) if isinstance(reply, list) else reply.items()  # RESP2, RESP3
+    return {place.decode(): decode(rule) for place, rule in pairs}
 
 
 def _parse_page(reply: list[Any] | None, keys: TwinKeys) -> Page | None:

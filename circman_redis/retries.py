@@ -40,8 +40,14 @@ def is_refused(error: BaseException) -> bool:
     return any(isinstance(one, AuthenticationError | AuthorizationError) for one in (error, error.__cause__))
 
 
+def _is_not_refused(error: Exception) -> bool:
+    return not is_refused(error)
+
+
 def _worth_it(is_retryable: IsRetryable | None) -> IsRetryable:
-    return lambda error: not is_refused(error) and (is_retryable is None or is_retryable(error))
+    if is_retryable is None:
+        return _is_not_refused
+    return lambda error: not is_refused(error) and is_retryable(error)
 
 
 class Retry(retry.Retry):
@@ -55,9 +61,15 @@ class Retry(retry.Retry):
         with_failure_count: bool = False,
     ) -> T:
         """What ``do`` returns, after as many tries as it takes."""
-        if not _within.get():
-            with one_try():
-                return super().call_with_retry(do, fail, _worth_it(is_retryable), with_failure_count)
+        if _within.get():
+            return self._once(do, fail, with_failure_count)
+        _within.set(True)  # as one_try() does, which costs more than the rest of this
+        try:
+            return super().call_with_retry(do, fail, _worth_it(is_retryable), with_failure_count)
+        finally:
+            _within.set(False)
+
+    def _once(self, do: Callable[[], T], fail: Callable[..., Any], with_failure_count: bool) -> T:
         try:
             return do()
         except self._supported_errors as error:
@@ -76,9 +88,15 @@ class AsyncRetry(async_retry.Retry):
         with_failure_count: bool = False,
     ) -> T:
         """What ``do`` returns, after as many tries as it takes."""
-        if not _within.get():
-            with one_try():
-                return await super().call_with_retry(do, fail, _worth_it(is_retryable), with_failure_count)
+        if _within.get():
+            return await self._once(do, fail, with_failure_count)
+        _within.set(True)
+        try:
+            return await super().call_with_retry(do, fail, _worth_it(is_retryable), with_failure_count)
+        finally:
+            _within.set(False)
+
+    async def _once(self, do: Callable[[], Awaitable[T]], fail: Callable[..., Any], with_failure_count: bool) -> T:
         try:
             return await do()
         except self._supported_errors as error:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -215,3 +216,38 @@ def test_a_commit_that_was_forgotten_meanwhile_is_not_applied_again(server: Serv
         with pytest.raises(RetryExpired, match="mine"):
             twin.adjust({"/n": 1}, commit_id="mine")
         assert twin.get_current_state()["n"] == 1
+
+
+def test_a_script_that_is_flushed_again_at_once_brings_its_text_along(server: Server, twin_id: str) -> None:
+    """Between SCRIPT LOAD and the EVALSHA that follows."""
+    with StateManager(twin_id, url=server.url) as twin:
+        send = twin._driver.store.send
+
+        def flushed(*command: Any) -> Any:
+            if command[0] == "EVALSHA":
+                send("SCRIPT", "FLUSH")
+            return send(*command)
+
+        twin._driver.store = replace(twin._driver.store, send=flushed)
+        assert twin.set_state({"n": 0}).version == 1
+        assert twin.snapshot().state["n"] == 0
+
+
+def test_an_interrupted_call_leaves_no_reply_to_another(server: Server, twin_id: str) -> None:
+    """Ctrl-C just after a command was sent: its connection is given up."""
+    with StateManager(twin_id, url=server.url) as twin:
+        twin.set_state({"n": 0})
+        connection = twin.client.connection_pool.get_connection()
+        twin.client.connection_pool.release(connection)
+        read = connection.read_response
+
+        def interrupted() -> None:
+            connection.read_response = read
+            raise KeyboardInterrupt
+
+        connection.read_response = interrupted
+        with pytest.raises(KeyboardInterrupt):
+            twin.snapshot()
+        assert not connection.is_connected
+        assert twin.get_current_state()["n"] == 0
+        assert twin.snapshot().version == 1

@@ -1,0 +1,159 @@
+"""How commands go out, once each: one by one for threads, and for tasks those of one tick together."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import redis
+import redis.asyncio
+from hiredis import pack_command
+from redis.exceptions import ResponseError
+
+from circman_redis.retries import one_try
+
+MOST_TOGETHER = 64
+"""Commands in one batch, so that large replies do not pile up in the server for one reader."""
+
+MOST_BYTES = 64 * 1024
+"""Bytes in one batch of more than one command: what is larger goes beside it, over a connection of its own."""
+
+
+class Sender:
+    """Sends a command over one of a client's connections, and reads its reply.
+
+    ``Redis.execute_command`` does the same within its own retries and callbacks, which take as long again as the
+    command on a socket of the same machine. Whoever calls sees to the retries (`retries.Retry`).
+
+    Args:
+        client: whose pool has the connections.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client: Any = client
+
+    def __call__(self, *command: Any) -> Any:
+        """The reply to a command, its name first.
+
+        Raises:
+            redis.RedisError: as from a client of redis-py.
+        """
+        pool = self._client.connection_pool
+        connection = pool.get_connection()
+        try:
+            connection.send_packed_command([pack_command(command)])
+            return connection.read_response()
+        except ResponseError:
+            raise  # an answer
+        except BaseException:
+            connection.disconnect()  # or its next user would be given this reply
+            raise
+        finally:
+            pool.release(connection)
+
+
+class AsyncSender:
+    """The same for tasks: what they send in one tick of the event loop is one write, over one connection.
+
+    Args:
+        client: whose pool has the connections.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+        self._batch: _Batch | None = None
+
+    async def __call__(self, *command: Any) -> Any:
+        """The reply to a command, its name first.
+
+        Raises:
+            redis.RedisError: as from a client of redis-py.
+        """
+        if self._batch is None or not self._batch.takes(command):
+            self._batch = _Batch(self._client)
+        batch = self._batch
+        reply = batch.add(command)
+        try:
+            return await reply
+        except asyncio.CancelledError:
+            batch.give_up(reply)
+            raise
+
+
+class _Batch:
+    """Commands that share a write, and the task that sends them and hands out the replies, each as it is read.
+
+    A task that is cancelled leaves the others their replies. What breaks the connection is told to all who have none
+    yet: each of them knows whether it may be sent again.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client: Any = client
+        self._open = True
+        self._room = MOST_BYTES
+        self._commands: list[tuple[Any, ...]] = []
+        self._replies: list[asyncio.Future[Any]] = []
+        # It begins in the next tick: until then whoever sends something joins.
+        self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(self._end)
+
+    def takes(self, command: tuple[Any, ...]) -> bool:
+        """Whether there is room for one more."""
+        return self._open and len(self._commands) < MOST_TOGETHER and _size(command) <= self._room
+
+    def add(self, command: tuple[Any, ...]) -> asyncio.Future[Any]:
+        """Where its reply will be."""
+        self._room -= _size(command)
+        self._commands.append(command)
+        self._replies.append(reply := self._task.get_loop().create_future())
+        return reply
+
+    def give_up(self, reply: asyncio.Future[Any]) -> None:
+        """Nobody waits for a reply any more; nor for the connection, where it was the last one."""
+        if reply.done() and not reply.cancelled():
+            reply.exception()  # or asyncio complains that nobody took it
+        if not self._open and all(one.done() for one in self._replies):
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        self._open = False
+        wanted = [one for one in zip(self._commands, self._replies, strict=True) if not one[1].cancelled()]
+        if not wanted:
+            return
+        pool = self._client.connection_pool
+        with one_try():
+            connection = await pool.get_connection()
+            try:
+                await self._exchange(connection, wanted)
+            except BaseException:
+                await connection.disconnect(nowait=True)  # or its next user would be given these replies
+                raise
+            finally:
+                await pool.release(connection)
+
+    async def _exchange(self, connection: Any, wanted: list[tuple[tuple[Any, ...], asyncio.Future[Any]]]) -> None:
+        await connection.send_packed_command([pack_command(command) for command, _ in wanted])
+        for _, reply in wanted:
+            try:
+                value = await connection.read_response()
+            except ResponseError as error:  # an answer, to this one alone
+                if not reply.done():
+                    reply.set_exception(error)
+                continue
+            if not reply.done():
+                reply.set_result(value)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._open = False  # cancelled by the end of its loop, it has not even begun
+        error = None if task.cancelled() else task.exception()
+        for reply in self._replies:
+            if reply.done():
+                continue
+            if error is None:
+                reply.cancel()
+            else:
+                reply.set_exception(error)
+
+
+def _size(command: tuple[Any, ...]) -> int:
+    return sum(len(part) for part in command if isinstance(part, bytes | str))
