@@ -62,6 +62,28 @@ def freeze(value: Any, levels: int = MAX_DEPTH) -> Any:
     return FrozenList([freeze(child, levels - 1) for child in value])
 
 
+def merge(target: Any, patch: Any) -> Any:
+    """What a merge patch makes of a value (RFC 7396, section 2), both frozen, and the result as well.
+
+    It costs what the patch costs: the objects along its path are made anew, and all else is shared, neither walked
+    nor copied.
+
+    Args:
+        target: what `freeze` made; None for nothing.
+        patch: what `freeze` made of a merge patch.
+    """
+    if type(patch) is not FrozenDict:
+        return patch
+    merged = FrozenDict(target if type(target) is FrozenDict else {})
+    for name, value in patch.items():
+        # Nobody has seen it yet: so it is changed past the methods that refuse.
+        if value is None:
+            dict.pop(merged, name, None)
+        else:
+            dict.__setitem__(merged, name, merge(merged.get(name), value))
+    return merged
+
+
 def thaw(value: Any) -> Any:
     """A copy of a frozen JSON value that can be changed, at any depth."""
     if isinstance(value, dict):

@@ -172,6 +172,8 @@ class Subscription(_Subscribed[Driver], Iterator[Event]):
 
     def _act(self, action: Action) -> Any:
         match action:
+            case Read(seconds):  # first, for it is asked for with each event
+                return self._read(_there(self._pubsub), seconds)
             case Join(channel):
                 self._leave()
                 self._pubsub = self._driver.store.pubsub()
@@ -182,8 +184,6 @@ class Subscription(_Subscribed[Driver], Iterator[Event]):
                 time.sleep(seconds)
             case Ping():
                 _there(self._pubsub).ping()
-            case Read(seconds):
-                return self._read(_there(self._pubsub), seconds)
         return None
 
     def _read(self, pubsub: redis.client.PubSub, seconds: float) -> tuple[str, Any] | None:

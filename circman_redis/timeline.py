@@ -15,7 +15,7 @@ from circman_redis import protocol
 from circman_redis.codec import decode
 from circman_redis.errors import CorruptTwin, InvalidJSON, StoreError, StoreUnavailable
 from circman_redis.events import Event, ForeignWrite, FrozenState, HistoryGap, StateEvent, StateRolledBack
-from circman_redis.frozen import EMPTY, freeze
+from circman_redis.frozen import EMPTY, freeze, merge
 from circman_redis.keys import TwinKeys
 from circman_redis.protocol import Call
 from circman_redis.results import Page, Snapshot, position
@@ -186,14 +186,12 @@ class Timeline:
         return self.version or 0
 
     def _commit(self, epoch: str, facts: Facts) -> Event:
-        previous, change = self.state, facts.get("patch")
-        state = freeze(facts["state"] if "state" in facts else patches.merge(previous, change))
+        previous, change = self.state, freeze(facts.get("patch"))
+        state = freeze(facts["state"]) if "state" in facts else merge(previous, change)
         self.epoch, self.version, self.state = epoch, facts["version"], state
         self._mark(facts)
         told: Facts = {name: facts.get(name) for name in ("op", "actor", "id", "timestamp", "committed_at")}
-        return StateEvent(
-            self._keys.twin, epoch, self._at, **told, patch=freeze(change), state=state, previous=previous
-        )
+        return StateEvent(self._keys.twin, epoch, self._at, **told, patch=change, state=state, previous=previous)
 
     def _gap(self, epoch: str, facts: Facts) -> Event:
         lost = range(self._at + 1, facts["version"])

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 
 from circman_redis import patch
-from circman_redis.frozen import EMPTY, FrozenDict, FrozenList, freeze, thaw
-from tests.unit.json_values import VALUES
+from circman_redis.frozen import EMPTY, FrozenDict, FrozenList, freeze, merge, thaw
+from tests.unit.json_values import OBJECTS, VALUES
 
 PLAIN: dict[str, Any] = {"a": {"b": [1, {"c": None}, [2.5]]}, "n": 1, "s": "é", "list": [], "object": {}, "t": True}
 
@@ -189,3 +189,40 @@ def test_the_state_before_the_first_commit() -> None:
     assert EMPTY == {}
     with pytest.raises(TypeError):
         EMPTY["a"] = 1
+
+
+def written(value: object) -> bytes:
+    """As JSON, members in their order."""
+    return orjson.dumps(value)
+
+
+def all_frozen(value: Any) -> bool:
+    """At any depth."""
+    if isinstance(value, dict):
+        return type(value) is FrozenDict and all(map(all_frozen, value.values()))
+    return type(value) is FrozenList and all(map(all_frozen, value)) if isinstance(value, list) else True
+
+
+@given(OBJECTS, OBJECTS)
+def test_a_merge_is_what_freezing_the_whole_would_make(before: dict[str, Any], change: dict[str, Any]) -> None:
+    """The same values in the same order, frozen at any depth; neither side is changed."""
+    frozen, patch_of_it = freeze(before), freeze(change)
+    old_text, patch_text = written(frozen), written(patch_of_it)
+    merged = merge(frozen, patch_of_it)
+    assert written(merged) == written(freeze(patch.merge(before, change)))
+    assert all_frozen(merged)
+    assert (written(frozen), written(patch_of_it)) == (old_text, patch_text)
+
+
+@given(OBJECTS, OBJECTS)
+def test_a_merge_shares_what_the_patch_does_not_name(before: dict[str, Any], change: dict[str, Any]) -> None:
+    """With the state before it: these are the same objects, at any depth."""
+    _check_shared(frozen := freeze(before), merge(frozen, freeze(change)), change)
+
+
+def _check_shared(before: Any, after: Any, change: Any) -> None:
+    for name, value in before.items():
+        if name not in change:
+            assert after[name] is value
+        elif isinstance(value, dict) and isinstance(change[name], dict):
+            _check_shared(value, after[name], change[name])
