@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from circman_redis.errors import PointerError, UsageError
@@ -163,6 +164,7 @@ def _leaves(path: tuple[str, ...], patch: Any) -> Iterable[tuple[str, ...]]:
         yield from _leaves((*path, name), value)
 
 
+@lru_cache(maxsize=1024)  # who reads from a mirror says the same few again and again
 def split_pointer(pointer: str) -> tuple[str, ...]:
     """The tokens of a JSON Pointer, unescaped (RFC 6901, section 4).
 
@@ -215,7 +217,7 @@ def resolve(document: Any, pointer: str, default: Any = NO_DEFAULT) -> Any:
 
 
 def _child(value: Any, token: str) -> Any:
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):  # a dict is asked for first, for that is quick
         return value.get(token, MISSING)
     if _is_array(value) and _INDEX.fullmatch(token) and int(token) < len(value):
         return value[int(token)]
