@@ -106,7 +106,7 @@ class AsyncStateManager(Manager):
         commit_id: str | None = None,
     ) -> Commit:
         """Merges updates into the state: a JSON Merge Patch (RFC 7396), in which None removes a member."""
-        return (await self._link.drive(self._twin.update([updates], Options(expected_version, actor, commit_id))))[0]
+        return await self._link.drive(self._twin.update(updates, Options(expected_version, actor, commit_id)))
 
     async def update_many(
         self,
@@ -117,7 +117,7 @@ class AsyncStateManager(Manager):
         commit_id: str | None = None,
     ) -> list[Commit]:
         """Merges up to 1,000 updates in one round trip: a version each, all or none."""
-        return await self._link.drive(self._twin.update(updates, Options(expected_version, actor, commit_id)))
+        return await self._link.drive(self._twin.update_many(updates, Options(expected_version, actor, commit_id)))
 
     async def adjust(
         self,

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TypeGuard, TypeVar, get_args
 
 from pydantic import BaseModel
@@ -55,10 +56,8 @@ class Options:
         version: object = self.expected_version
         if version is not None and not (_is_whole(version) and version >= 0):
             raise UsageError(f"expected_version={version!r}: a version is a whole number, 0 for no state yet")
-        for name in ("actor", "commit_id"):
-            text = getattr(self, name)
-            if text is not None and not (isinstance(text, str) and 1 <= _size(text) <= LONGEST_NAME):
-                raise UsageError(f"{name}={text!r}: use 1 to {LONGEST_NAME} bytes of text")
+        _check_name("actor", self.actor)
+        _check_name("commit_id", self.commit_id)
 
 
 @dataclass(slots=True)
@@ -78,7 +77,7 @@ class Twin:
     @property
     def actor(self) -> str:
         """Who commits, unless a call says otherwise."""
-        return self.settings.actor or f"{socket.gethostname()}:{os.getpid()}"
+        return self.settings.actor or _host_and_process(os.getpid())
 
     @property
     def max_bytes(self) -> int:
@@ -203,7 +202,17 @@ class Twin:
         commits = yield from self._commit(op, [body], options)
         return commits[0]
 
-    def update(self, updates: Sequence[Document], options: Options) -> Flow[list[Commit]]:
+    def update(self, updates: Document, options: Options) -> Flow[Commit]:
+        """One merge."""
+        if self._checks_here:
+            return (yield from self.update_many([updates], options))[0]
+        try:
+            body = self.body(updates, "updates")
+        except StateTooLarge:
+            body = yield from self._body(updates, "updates")
+        return (yield from self._commit("merge", [body], options))[0]
+
+    def update_many(self, updates: Sequence[Document], options: Options) -> Flow[list[Commit]]:
         """One merge per update, all or none."""
         if isinstance(updates, Mapping | str | bytes) or not isinstance(updates, Iterable):
             raise UsageError(f"updates: a list of merge patches is wanted, not {type(updates).__name__}")
@@ -294,21 +303,8 @@ class Twin:
     def _commit(self, op: str, bodies: list[bytes], options: Options) -> Flow[list[Commit]]:
         commit_id = options.commit_id or protocol.new_commit_id()
         checked = self._checks_here
-
-        def call() -> Call[list[Commit]]:
-            return protocol.commit(
-                self.keys,
-                op,
-                bodies,
-                commit_id=commit_id,
-                expected_version=options.expected_version,
-                expected_epoch=options.expected_epoch,
-                actor=options.actor or self.actor,
-                model_hash=self._declared_model,
-            )
-
         try:
-            commits: list[Commit] = yield call()
+            commits: list[Commit] = yield self._commit_call(op, bodies, options, commit_id)
         except ModelMismatch as error:
             # The twin was deleted since, or another model was published: go by what it has now, if that will do.
             published = (error.details["published"], error.details["checks"])
@@ -318,8 +314,20 @@ class Twin:
             if self._checks_here and not checked:
                 message = f"twin {self.keys.twin!r}: its model was given checks that only Python can make, just now"
                 raise ModelMismatch(f"{message}: nothing was committed; make the call again", error.details) from error
-            commits = yield call()
+            commits = yield self._commit_call(op, bodies, options, commit_id)
         return commits
+
+    def _commit_call(self, op: str, bodies: list[bytes], options: Options, commit_id: str) -> Call[list[Commit]]:
+        return protocol.commit(
+            self.keys,
+            op,
+            bodies,
+            commit_id=commit_id,
+            expected_version=options.expected_version,
+            expected_epoch=options.expected_epoch,
+            actor=options.actor or self.actor,
+            model_hash=self._declared_model,
+        )
 
     # --- checks that only Python can make --------------------------------------------------------------------
 
@@ -393,6 +401,16 @@ class Twin:
                 return False, f"only Python can make all checks of model {config.model!r}: give it, model=<that class>"
             violations = checks.python_violations(self.model, plain, config)
         return (False, checks.explained(violations)) if violations else (True, "State is valid")
+
+
+@cache
+def _host_and_process(process: int) -> str:
+    return f"{socket.gethostname()}:{process}"
+
+
+def _check_name(name: str, text: object) -> None:
+    if text is not None and not (isinstance(text, str) and 1 <= _size(text) <= LONGEST_NAME):
+        raise UsageError(f"{name}={text!r}: use 1 to {LONGEST_NAME} bytes of text")
 
 
 def _size(text: str) -> int:

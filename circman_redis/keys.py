@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 from circman_redis.errors import UsageError
 
@@ -14,7 +15,7 @@ _TWIN = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TwinKeys:
     """The keys of one twin; the twin's id is their hash tag, so that all of them live in one slot.
 
@@ -38,47 +39,47 @@ class TwinKeys:
     def _key(self, part: str) -> str:
         return f"{self.prefix}:{{{self.twin}}}:{part}"
 
-    @property
+    @cached_property
     def state(self) -> str:
         """String: the current state, one JSON object."""
         return self._key("state")
 
-    @property
+    @cached_property
     def history(self) -> str:
         """List: superseded commits, newest first."""
         return self._key("history")
 
-    @property
+    @cached_property
     def meta(self) -> str:
         """Hash: version, epoch, the head commit's facts, the twin's settings."""
         return self._key("meta")
 
-    @property
+    @cached_property
     def rules(self) -> str:
         """Hash: JSON Pointer pattern -> the rule for that place."""
         return self._key("rules")
 
-    @property
+    @cached_property
     def schema(self) -> str:
         """String: the model's full JSON Schema, for readers."""
         return self._key("schema")
 
-    @property
+    @cached_property
     def ids(self) -> str:
         """Hash: recent commit ids -> what they committed."""
         return self._key("ids")
 
-    @property
+    @cached_property
     def old_ids(self) -> str:
         """Hash: the generation of commit ids before that."""
         return self._key("ids:old")
 
-    @property
+    @cached_property
     def times(self) -> str:
         """Sorted set: versions by their state's timestamp, for look-ups by time."""
         return self._key("times")
 
-    @property
+    @cached_property
     def events(self) -> str:
         """Channel: one message per commit."""
         return self._key("events")

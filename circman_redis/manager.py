@@ -136,7 +136,7 @@ class StateManager(Manager):
 
         On a twin with no state the updates become the state. Arguments and errors are those of `set_state`.
         """
-        return self._driver.drive(self._twin.update([updates], Options(expected_version, actor, commit_id)))[0]
+        return self._driver.drive(self._twin.update(updates, Options(expected_version, actor, commit_id)))
 
     def update_many(
         self,
@@ -150,7 +150,7 @@ class StateManager(Manager):
 
         Arguments and errors are those of `set_state`; commit n is recorded with the id ``<commit_id>#n``.
         """
-        return self._driver.drive(self._twin.update(updates, Options(expected_version, actor, commit_id)))
+        return self._driver.drive(self._twin.update_many(updates, Options(expected_version, actor, commit_id)))
 
     def adjust(
         self,

@@ -118,7 +118,7 @@ def _last_line(session: Session, run_id: str) -> int:
 
 
 def _committer(session: Session) -> CommitMany:
-    return lambda patches, commit_id: session.write(session.twin.update(patches, Options(commit_id=commit_id)))
+    return lambda patches, commit_id: session.write(session.twin.update_many(patches, Options(commit_id=commit_id)))
 
 
 def _run(ingest: Ingest, rows: Iterable[Row | BadRow], bar: _Bar) -> int:

@@ -51,11 +51,7 @@ def update_command(target: Target, write: Write, patch: str) -> None:
     source = "-" if patch == "-" else patch[1:] if patch.startswith("@") else None
     updates = json_text(patch, "JSON") if source is None else document(source)
 
-    def flow(twin: Twin, options: Options) -> Flow[Commit]:
-        commits = yield from twin.update([updates], options)
-        return commits[0]
-
-    _commit(target, write, flow)
+    _commit(target, write, lambda twin, options: twin.update(updates, options))
 
 
 @click.command(
