@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Iterable
 from typing import Any
 
 import redis
@@ -18,6 +20,9 @@ MOST_TOGETHER = 64
 MOST_BYTES = 64 * 1024
 """Bytes in one batch of more than one command: what is larger goes beside it, over a connection of its own."""
 
+PLENTY = 16
+"""A pool of fewer connections is one that somebody counts."""
+
 
 class Sender:
     """Sends a command over one of a client's connections, and reads its reply.
@@ -30,7 +35,9 @@ class Sender:
     """
 
     def __init__(self, client: redis.Redis) -> None:
-        self._client: Any = client
+        self._pool: Any = client.connection_pool
+        # The connection that was used last. To have one from the pool and to give it back costs a fifth of a read.
+        self._kept: list[Any] = []
 
     def __call__(self, *command: Any) -> Any:
         """The reply to a command, its name first.
@@ -38,8 +45,7 @@ class Sender:
         Raises:
             redis.RedisError: as from a client of redis-py.
         """
-        pool = self._client.connection_pool
-        connection = pool.get_connection()
+        connection = self._take()
         try:
             connection.send_packed_command([pack_command(command)])
             return connection.read_response()
@@ -49,7 +55,32 @@ class Sender:
             connection.disconnect()  # or its next user would be given this reply
             raise
         finally:
-            pool.release(connection)
+            self._give_back(connection)
+
+    def _take(self) -> Any:
+        try:
+            connection = self._kept.pop()  # one thread has it
+        except IndexError:
+            return self._pool.get_connection()
+        if _is_ready(connection):
+            return connection
+        self._pool.release(connection)
+        return self._pool.get_connection()
+
+    def _give_back(self, connection: Any) -> None:
+        # Of few, none is kept from the others who use the pool.
+        if self._kept or self._pool.max_connections < PLENTY:
+            self._pool.release(connection)
+        else:
+            self._kept.append(connection)
+
+
+def _is_ready(connection: Any) -> bool:
+    """Whether a connection is this process's, open, and has nothing to say: the checks that a pool makes."""
+    try:
+        return connection.pid == os.getpid() and connection.is_connected and not connection.can_read()
+    except redis.RedisError:
+        return False
 
 
 class AsyncSender:
@@ -69,10 +100,11 @@ class AsyncSender:
         Raises:
             redis.RedisError: as from a client of redis-py.
         """
-        if self._batch is None or not self._batch.takes(command):
+        packed = pack_command(command)
+        if self._batch is None or not self._batch.takes(packed):
             self._batch = _Batch(self._client)
         batch = self._batch
-        reply = batch.add(command)
+        reply = batch.add(packed)
         try:
             return await reply
         except asyncio.CancelledError:
@@ -91,19 +123,19 @@ class _Batch:
         self._client: Any = client
         self._open = True
         self._room = MOST_BYTES
-        self._commands: list[tuple[Any, ...]] = []
+        self._commands: list[bytes] = []
         self._replies: list[asyncio.Future[Any]] = []
         # It begins in the next tick: until then whoever sends something joins.
         self._task = asyncio.create_task(self._run())
         self._task.add_done_callback(self._end)
 
-    def takes(self, command: tuple[Any, ...]) -> bool:
+    def takes(self, command: bytes) -> bool:
         """Whether there is room for one more."""
-        return self._open and len(self._commands) < MOST_TOGETHER and _size(command) <= self._room
+        return self._open and len(self._commands) < MOST_TOGETHER and len(command) <= self._room
 
-    def add(self, command: tuple[Any, ...]) -> asyncio.Future[Any]:
+    def add(self, command: bytes) -> asyncio.Future[Any]:
         """Where its reply will be."""
-        self._room -= _size(command)
+        self._room -= len(command)
         self._commands.append(command)
         self._replies.append(reply := self._task.get_loop().create_future())
         return reply
@@ -124,16 +156,18 @@ class _Batch:
         with one_try():
             connection = await pool.get_connection()
             try:
-                await self._exchange(connection, wanted)
+                await self._exchange(connection, *zip(*wanted, strict=True))
             except BaseException:
                 await connection.disconnect(nowait=True)  # or its next user would be given these replies
                 raise
             finally:
                 await pool.release(connection)
 
-    async def _exchange(self, connection: Any, wanted: list[tuple[tuple[Any, ...], asyncio.Future[Any]]]) -> None:
-        await connection.send_packed_command([pack_command(command) for command, _ in wanted])
-        for _, reply in wanted:
+    async def _exchange(
+        self, connection: Any, commands: Iterable[bytes], replies: Iterable[asyncio.Future[Any]]
+    ) -> None:
+        await connection.send_packed_command(commands)
+        for reply in replies:
             try:
                 value = await connection.read_response()
             except ResponseError as error:  # an answer, to this one alone
@@ -153,7 +187,3 @@ class _Batch:
                 reply.cancel()
             else:
                 reply.set_exception(error)
-
-
-def _size(command: tuple[Any, ...]) -> int:
-    return sum(len(part) for part in command if isinstance(part, bytes | str))
