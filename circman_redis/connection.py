@@ -139,7 +139,7 @@ def connect(settings: Settings) -> Store:
             server.close()
 
     def pubsub() -> PubSub:
-        return PubSub(pool(NO_RETRY, health_check_interval=0))
+        return PubSub(pool(NO_RETRY, health_check_interval=0), push_handler_func=_as_it_is)
 
     return Store(client, place(settings.redis_url), close, pubsub, Sender(client), retry_of(settings.retries))
 
@@ -157,11 +157,21 @@ async def connect_async(settings: Settings) -> AsyncStore:
             server.close()
 
     def pubsub() -> AsyncPubSub:
-        listening.add(one := AsyncPubSub(_pool(Pool, settings, server, NO_ASYNC_RETRY, health_check_interval=0)))
+        pool = _pool(Pool, settings, server, NO_ASYNC_RETRY, health_check_interval=0)
+        listening.add(one := AsyncPubSub(pool, push_handler_func=_as_it_is_async))
         return one
 
     retry = async_retry_of(settings.retries)
     return AsyncStore(client, place(settings.redis_url), close, pubsub, AsyncSender(client), retry)
+
+
+def _as_it_is(message: Any) -> Any:
+    """Without this, redis-py writes each message out for its log, wanted or not."""
+    return message
+
+
+async def _as_it_is_async(message: Any) -> Any:
+    return message
 
 
 def adopt(client: redis.Redis) -> Store:

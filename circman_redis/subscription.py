@@ -191,7 +191,11 @@ class Subscription(_Subscribed[Driver], Iterator[Event]):
         connection: Any = pubsub.connection
         if not connection.can_read(timeout=seconds):
             return None
-        return _typed(pubsub.get_message(timeout=self._patience))
+        # What get_message() does but for looking once more, and for connecting anew, which is up to the stream.
+        said = connection.read_response(timeout=self._patience, disconnect_on_error=False, push_request=True)
+        if said[0] == b"message":
+            return "message", said[2]
+        return _typed(pubsub.handle_message(said))  # type: ignore[no-untyped-call]
 
     def _leave(self) -> None:
         pubsub, self._pubsub, self.stream.connected = self._pubsub, None, False

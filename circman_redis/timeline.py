@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from circman_redis import patch as patches
 from circman_redis import protocol
@@ -330,17 +330,25 @@ def _read(message: bytes) -> Facts | None:
     """The facts in a message; None where it is not one of a commit script."""
     try:
         facts = decode(message)
+        return _frozen(facts) if _is_ours(facts) else None
     except InvalidJSON:
         return None
-    if not isinstance(facts, dict) or any(type(facts.get(name)) is not kind for name, kind in _KINDS.items()):
-        return None
-    bodies = {name: facts[name] for name in ("patch", "state") if name in facts}
-    if not all(isinstance(body, dict) for body in bodies.values()):
-        return None
-    try:
-        return facts | {name: freeze(body) for name, body in bodies.items()}
-    except InvalidJSON:
-        return None
+
+
+def _is_ours(facts: Any) -> TypeGuard[Facts]:
+    if not isinstance(facts, dict):
+        return False
+    for name, kind in _KINDS.items():
+        if type(facts.get(name)) is not kind:
+            return False
+    return isinstance(facts.get("patch", EMPTY), dict) and isinstance(facts.get("state", EMPTY), dict)
+
+
+def _frozen(facts: Facts) -> Facts:
+    for name in ("patch", "state"):
+        if name in facts:
+            facts[name] = freeze(facts[name])
+    return facts
 
 
 def _snapshot(epoch: str, facts: Facts) -> Snapshot:
