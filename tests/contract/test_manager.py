@@ -7,6 +7,7 @@ import os
 import pickle
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +309,46 @@ def test_a_client_that_decodes_is_refused(manager: Managers, server: Server, twi
     """Replies are read as bytes."""
     with server.client(decode_responses=True) as client, pytest.raises(UsageError, match="decode_responses"):
         manager(twin_id, client=client)
+
+
+@pytest.mark.parametrize("resp", [2, 3])
+def test_both_protocols_of_redis_will_do(server: Server, twin_id: str, resp: int) -> None:
+    """What RESP3 has maps and pushes for is a list in RESP2."""
+    with StateManager(twin_id, url=f"{server.url}?protocol={resp}") as twin:
+        twin.set_state({"a": {"b": 1}})
+        assert twin.validate_state({"a": 1}) == (True, "State is valid")
+        assert twin.get_history(1) == []
+        subscription = twin.subscribe(timeout=10)
+        twin.update_state({"a": {"c": 2}})
+        event = next(subscription)
+        assert (event.version, event.state["a"]) == (2, {"b": 1, "c": 2})
+        subscription.close()
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_manager_gets_by_on_few_connections(server: Server, twin_id: str, most: int) -> None:
+    """None is held back from whoever uses the client underneath."""
+    with StateManager(twin_id, url=f"{server.url}?max_connections={most}") as twin:
+        twin.set_state({"a": 1})
+        held = [twin.client.connection_pool.get_connection() for _ in range(most - 1)]
+        assert twin.client.get(twin.keys.state)
+        assert twin.snapshot().version == 1
+        for connection in held:
+            twin.client.connection_pool.release(connection)
+
+
+def test_threads_share_the_connections_of_a_manager(server: Server, twin_id: str) -> None:
+    """The one that is kept at hand is one thread's at a time; its server may cut it off while nobody uses it."""
+    with StateManager(twin_id, url=f"{server.url}?client_name={twin_id}", retries=0) as twin, server.client() as admin:
+        twin.set_state({"n": 0})
+        with ThreadPoolExecutor(8) as threads:
+            for _ in range(3):
+                commits = list(threads.map(lambda _: twin.adjust({"/n": 1}), range(100)))
+                assert len({commit.version for commit in commits}) == 100
+                for one in admin.client_list():
+                    if one["name"] == twin_id:
+                        admin.client_kill_filter(_id=one["id"])
+        assert twin.get_current_state()["n"] == 300
 
 
 def test_what_redis_refuses_is_a_store_error(twin: StateManager, raw: redis.Redis) -> None:
