@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -215,9 +215,9 @@ class AsyncDriver(_Wire[AsyncStore]):
             raise self.error(error, call.target, call.commit_id) from error
         return protocol.parse(call, reply, self._keys)
 
-    async def drive(self, flow: Flow[T]) -> T:
+    def drive(self, flow: Flow[T]) -> Coroutine[Any, Any, T]:
         """Runs a flow to its end, as `Driver.drive`."""
-        return await drive_async(flow, self.run)
+        return drive_async(flow, self.run)
 
     async def close(self) -> None:
         """Gives back the connections; a second time it does nothing."""
@@ -235,9 +235,9 @@ class AsyncDriver(_Wire[AsyncStore]):
         with self._unsure.attempts(call) as attempt:
             return await self._with_retries(lambda: self._send(attempt()))
 
-    async def _with_retries(self, send: Callable[[], Awaitable[Any]]) -> Any:
+    def _with_retries(self, send: Callable[[], Awaitable[Any]]) -> Awaitable[Any]:
         retry = self.store.retry
-        return await (send() if retry is None else retry.call_with_retry(send, _nothing))
+        return send() if retry is None else retry.call_with_retry(send, _nothing)
 
     async def _send(self, call: Call[Any]) -> Any:
         sha = self._shas.get(call.target)

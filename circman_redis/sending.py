@@ -125,9 +125,7 @@ class _Batch:
         self._room = MOST_BYTES
         self._commands: list[bytes] = []
         self._replies: list[asyncio.Future[Any]] = []
-        # It begins in the next tick: until then whoever sends something joins.
-        self._task = asyncio.create_task(self._run())
-        self._task.add_done_callback(self._end)
+        self._task: asyncio.Task[None] | None = None
 
     def takes(self, command: bytes) -> bool:
         """Whether there is room for one more."""
@@ -137,14 +135,18 @@ class _Batch:
         """Where its reply will be."""
         self._room -= len(command)
         self._commands.append(command)
-        self._replies.append(reply := self._task.get_loop().create_future())
+        self._replies.append(reply := asyncio.get_running_loop().create_future())
+        if self._task is None:
+            # It begins in the next tick: until then whoever sends something joins.
+            self._task = asyncio.create_task(self._run())
+            self._task.add_done_callback(self._end)
         return reply
 
     def give_up(self, reply: asyncio.Future[Any]) -> None:
         """Nobody waits for a reply any more; nor for the connection, where it was the last one."""
         if reply.done() and not reply.cancelled():
             reply.exception()  # or asyncio complains that nobody took it
-        if not self._open and all(one.done() for one in self._replies):
+        if self._task and not self._open and all(one.done() for one in self._replies):
             self._task.cancel()
 
     async def _run(self) -> None:
@@ -187,3 +189,4 @@ class _Batch:
                 reply.cancel()
             else:
                 reply.set_exception(error)
+        self._commands, self._replies = [], []  # which may be large, and the last batch is kept

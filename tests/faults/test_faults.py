@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import redis
+from redis.connection import AbstractConnection
 
 from circman_redis import RetryExpired, StateManager, StoreUnavailable, patch
 from tests.servers import Server, wait_until
@@ -233,21 +234,22 @@ def test_a_script_that_is_flushed_again_at_once_brings_its_text_along(server: Se
         assert twin.snapshot().state["n"] == 0
 
 
-def test_an_interrupted_call_leaves_no_reply_to_another(server: Server, twin_id: str) -> None:
+def test_an_interrupted_call_leaves_no_reply_to_another(
+    server: Server, twin_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ctrl-C just after a command was sent: its connection is given up."""
+    met: list[AbstractConnection] = []
+
+    def interrupted(connection: AbstractConnection, **_: Any) -> None:
+        met.append(connection)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
     with StateManager(twin_id, url=server.url) as twin:
         twin.set_state({"n": 0})
-        connection = twin.client.connection_pool.get_connection()
-        twin.client.connection_pool.release(connection)
-        read = connection.read_response
-
-        def interrupted() -> None:
-            connection.read_response = read
-            raise KeyboardInterrupt
-
-        connection.read_response = interrupted
+        monkeypatch.setattr(AbstractConnection, "read_response", interrupted)
         with pytest.raises(KeyboardInterrupt):
             twin.snapshot()
-        assert not connection.is_connected
+        assert not met[0].is_connected
         assert twin.get_current_state()["n"] == 0
         assert twin.snapshot().version == 1
