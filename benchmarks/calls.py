@@ -32,7 +32,7 @@ def run(server: Server, lane: str, scale: Scale, report: Report) -> None:
     with StateManager("calls-batch", url=server.url) as twin:
         report.lines.append(_in_one_go(twin, lane, scale))
     with asyncio.Runner() as runner:
-        report.lines.append(_by_tasks(runner, server, lane, scale))
+        report.lines += _by_tasks(runner, server, lane, scale)
 
 
 def _one_by_one(twin: StateManager, bare: redis.Redis, size: str, scale: Scale) -> Samples:
@@ -75,27 +75,49 @@ def _in_one_go(twin: StateManager, lane: str, scale: Scale) -> Line:
     return ratio_line(what, lane, samples, names, "updates/s", target=10, at_least=True)
 
 
-def _by_tasks(runner: asyncio.Runner, server: Server, lane: str, scale: Scale) -> Line:
+def _by_tasks(runner: asyncio.Runner, server: Server, lane: str, scale: Scale) -> Iterator[Line]:
     state = document(OF_MANY)
     patches = map(usual(state), count())
-    names = (f"{TASKS} tasks", "one at a time")
+    steady, in_step, single = f"{TASKS} tasks", f"{TASKS} tasks in step", "one at a time"
 
     async def opened() -> AsyncStateManager:
         twin = AsyncStateManager("calls-tasks", url=server.url)
         await twin.set_state(state)
         return twin
 
-    async def measured(at_once: int) -> float:
-        groups = [list(islice(patches, at_once)) for _ in range(max(scale.calls // at_once, 1))]
+    async def each(tasks: int) -> float:
+        """Every task makes its next commit when its last one is made."""
+        shared = islice(patches, max(scale.calls, 10 * tasks))
+
+        async def work() -> int:
+            made = 0
+            for patch in shared:
+                await twin.update_state(patch)
+                made += 1
+            return made
+
+        begun = time.perf_counter()
+        made = await asyncio.gather(*(work() for _ in range(tasks)))
+        return sum(made) / (time.perf_counter() - begun)
+
+    async def together() -> float:
+        """All commits are waited for before the next are begun."""
+        groups = [list(islice(patches, TASKS)) for _ in range(max(scale.calls // TASKS, 1))]
         begun = time.perf_counter()
         for group in groups:
             await asyncio.gather(*map(twin.update_state, group))
-        return at_once * len(groups) / (time.perf_counter() - begun)
+        return TASKS * len(groups) / (time.perf_counter() - begun)
 
     twin = runner.run(opened())
-    samples = take_turns(
-        {name: lambda n=n: runner.run(measured(n)) for name, n in zip(names, (TASKS, 1), strict=True)}, scale.rounds
-    )
+    variants = {
+        steady: lambda: runner.run(each(TASKS)),
+        in_step: lambda: runner.run(together()),
+        single: lambda: runner.run(each(1)),
+    }
+    samples = take_turns(variants, scale.rounds)
     runner.run(twin.close())
-    what = f"async throughput of update_state, {TASKS} tasks in one process, over one at a time, {OF_MANY}"
-    return ratio_line(what, lane, samples, names, "updates/s", target=4, at_least=True)
+    what = f"async throughput of update_state, {TASKS} tasks in one process, {{}}over one at a time, {OF_MANY}"
+    yield ratio_line(what.format(""), lane, samples, (steady, single), "updates/s", target=4, at_least=True)
+    yield ratio_line(
+        what.format("all waited for before the next hundred, "), lane, samples, (in_step, single), "updates/s"
+    )

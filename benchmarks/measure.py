@@ -114,6 +114,6 @@ def ratio_line(what: str, lane: str, samples: Samples, over: tuple[str, str], un
     """
     above, below = over
     ratios = [a / b for a, b in zip(samples[above], samples[below], strict=True)]
-    low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    low, _, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
     figures = {f"{name} {unit}": statistics.median(samples[name]) for name in over}
     return Line(what, lane, statistics.median(ratios), spread=(low, high), figures=figures, **more)  # type: ignore[arg-type]

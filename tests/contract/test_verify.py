@@ -500,7 +500,7 @@ COMPACT_DAMAGE: dict[str, tuple[Callable[[RawTwin], object], list[tuple[str, int
     ),
     "a full one": (
         lambda raw: edit(raw, 16, '"x":"xx', '"x":"yx'),
-        [("history", 17, "or version 16 was changed")],
+        [("history", 17, "or version 16 was changed"), ("history", 1, "its SHA-1 is another")],
     ),
     "one that is gone": (lambda raw: remove(raw, 20), [("history", 20, "lacks version 20")]),
     "a patch": (
