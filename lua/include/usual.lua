@@ -26,7 +26,8 @@ end
 
 -- Where the stored value that starts at `first` ends, and what stands behind it: a comma or a brace; nil where it is neither.
 local function usual_end(state, first)
-  local number_end, behind = state:match('^[%w.+-]+()([,}])', first)
+  local number_end, behind = state:match('^%-?%d+%.%d+()([,}])', first)
+  if not number_end then number_end, behind = state:match('^[%w.+-]+()([,}])', first) end
   if number_end then return number_end - 1, behind end
   local c, last, _ = state:byte(first), nil, nil
   if c == 34 then
