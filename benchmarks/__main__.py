@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import facts, table
+from benchmarks import facts, headlines, table
 from benchmarks.measure import Line, Report, Scale
 from tests.servers import Server, lanes
 
@@ -43,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(table.as_text(lane, report.lines), flush=True)
     in_part = bool(options.quick or options.lane or options.only != MODULES)
     table.write(HERE / "out" if in_part else HERE, found, report)
+    if not in_part:
+        readme = HERE.parent / "README.md"
+        readme.write_text(headlines.put_into(readme.read_text(encoding="utf-8"), report.lines), encoding="utf-8")
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:

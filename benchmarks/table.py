@@ -58,22 +58,26 @@ def write(folder: Path, facts: Facts, report: Report) -> None:
     (folder / "results.json").write_text(text, encoding="utf-8")
     readme = folder / "README.md"
     around = readme.read_text(encoding="utf-8") if readme.exists() else f"{BEGIN}\n{END}\n"
-    before, _, rest = around.partition(BEGIN)
-    after = rest.partition(END)[2]
     tables = as_markdown(facts, report.lines, plots.draw(folder / PLOTS, report.points))
-    readme.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}", encoding="utf-8")
+    readme.write_text(put_between(around, BEGIN, END, tables), encoding="utf-8")
+
+
+def put_between(around: str, begin: str, end: str, text: str) -> str:
+    """A text with another in the place of all between two marks."""
+    before, _, rest = around.partition(begin)
+    return f"{before}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}"
 
 
 def _cells(line: Line) -> tuple[str, ...]:
-    ratio = "-" if line.ratio is None else _number(line.ratio)
-    spread = "" if line.spread is None else " to ".join(map(_number, line.spread))
+    ratio = "-" if line.ratio is None else number(line.ratio)
+    spread = "" if line.spread is None else " to ".join(map(number, line.spread))
     bound = "at least" if line.at_least else "at most"
     target = "" if line.target is None else f"{bound} {line.target:g}"
-    figures = "; ".join(f"{name}: {_number(figure)}" for name, figure in line.figures.items())
+    figures = "; ".join(f"{name}: {number(figure)}" for name, figure in line.figures.items())
     return line.what, ratio, spread, target, _VERDICTS[line.reached], "; ".join(filter(None, (figures, line.note)))
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Three digits of it, without an exponent."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"

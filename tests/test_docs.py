@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import stat
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import headlines
+from benchmarks.measure import Line
 from circman_redis import ModelMismatch, StateValidationError
 
 ROOT = Path(__file__).parent.parent
@@ -135,3 +138,14 @@ def test_every_error_is_documented() -> None:
         assert f"`{name.removeprefix('CIRCMAN_')}`" in scripts
     assert issubclass(StateValidationError, ValueError)
     assert not issubclass(ModelMismatch, ValueError)
+
+
+def test_the_headline_figures_are_those_that_were_measured() -> None:
+    """The README's table comes from benchmarks/results.json, and each of its rows from a line there."""
+    text = (ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8")
+    lines = [
+        Line(**{name: value for name, value in line.items() if name != "reached"}) for line in json.loads(text)["lines"]
+    ]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert headlines.put_into(readme, lines) == readme
+    assert "| - |" not in headlines.as_markdown(lines)
