@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,12 +15,14 @@ from weakref import WeakSet
 
 import redis
 import redis.asyncio
+import redis.asyncio.retry
+import redis.retry
 from redis.asyncio.client import PubSub as AsyncPubSub
 from redis.client import PubSub
 
 from circman_redis.errors import UsageError
 from circman_redis.pool import Pool, SharedPool
-from circman_redis.retries import NO_ASYNC_RETRY, NO_RETRY, AsyncRetry, Retry, async_retry_of, retry_of
+from circman_redis.retries import NO_ASYNC_RETRY, NO_RETRY, async_retry_of, retry_of
 from circman_redis.sending import AsyncSender, Sender
 from circman_redis.settings import Settings
 
@@ -40,7 +43,7 @@ class Store:
         close: gives back the connections, and the embedded server where it is one.
         pubsub: makes a listener, on a connection of its own that is not made again by itself.
         send: sends a command, its name first, and returns its reply.
-        retry: how it is sent again; None where that is left to the client.
+        retry: how it is sent again.
     """
 
     client: redis.Redis
@@ -48,7 +51,7 @@ class Store:
     close: Callable[[], None]
     pubsub: Callable[[], PubSub]
     send: Callable[..., Any]
-    retry: Retry | None = None
+    retry: redis.retry.Retry
 
     @property
     def db(self) -> int:
@@ -65,7 +68,7 @@ class AsyncStore:
     close: Callable[[], Awaitable[None]]
     pubsub: Callable[[], AsyncPubSub]
     send: Callable[..., Awaitable[Any]]
-    retry: AsyncRetry | None = None
+    retry: redis.asyncio.retry.Retry
 
     @property
     def db(self) -> int:
@@ -132,8 +135,10 @@ def connect(settings: Settings) -> Store:
     server = _open_embedded(settings.redis_url)
     pool = partial(_pool, redis.ConnectionPool, settings, server)
     client = redis.Redis.from_pool(pool(retry_of(settings.retries)))
+    sender = Sender(client)
 
     def close() -> None:
+        sender.close()
         client.close()
         if server:
             server.close()
@@ -141,7 +146,7 @@ def connect(settings: Settings) -> Store:
     def pubsub() -> PubSub:
         return PubSub(pool(NO_RETRY, health_check_interval=0), push_handler_func=_as_it_is)
 
-    return Store(client, place(settings.redis_url), close, pubsub, Sender(client), retry_of(settings.retries))
+    return Store(client, place(settings.redis_url), close, pubsub, sender, retry_of(settings.retries))
 
 
 async def connect_async(settings: Settings) -> AsyncStore:
@@ -181,7 +186,10 @@ def adopt(client: redis.Redis) -> Store:
         UsageError: for a client that decodes its replies.
     """
     _check_client(client, redis.Redis)
-    return Store(client, _place_of(client), lambda: None, client.pubsub, client.execute_command)
+    sender = Sender(client, keeps=False)
+    # Its retries as it has them, but ours to make: it would send a commit again as if for the first time.
+    retry = copy(client.get_retry()) or NO_RETRY
+    return Store(client, _place_of(client), lambda: None, client.pubsub, sender, retry)
 
 
 def adopt_async(client: redis.asyncio.Redis) -> AsyncStore:
@@ -191,7 +199,8 @@ def adopt_async(client: redis.asyncio.Redis) -> AsyncStore:
     async def close() -> None:
         pass
 
-    return AsyncStore(client, _place_of(client), close, client.pubsub, client.execute_command)
+    retry = copy(client.get_retry()) or NO_ASYNC_RETRY
+    return AsyncStore(client, _place_of(client), close, client.pubsub, AsyncSender(client), retry)
 
 
 def _check_client(client: Any, kind: type[Any]) -> None:
@@ -224,6 +233,8 @@ def _pool(kind: type[Any], settings: Settings, server: EmbeddedServer | None, re
         pool.connection_class(**pool.connection_kwargs)
     except (ValueError, TypeError) as error:
         raise UsageError(f"url {without_password(url)!r}: {error}") from error
+    if pool.get_encoder().decode_responses:
+        raise UsageError(f"url {without_password(url)!r}: without decode_responses; replies are read as bytes")
     return pool
 
 

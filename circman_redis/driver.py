@@ -17,6 +17,7 @@ from circman_redis.flows import Flow
 from circman_redis.keys import TwinKeys
 from circman_redis.protocol import Call
 from circman_redis.retries import is_refused, one_try
+from circman_redis.sending import Command
 
 T = TypeVar("T")
 S = TypeVar("S", Store, AsyncStore)
@@ -61,29 +62,41 @@ class Attempts:
         call: the commit.
     """
 
-    __slots__ = ("_call", "_commit_id", "_first_sent", "_unsure")
+    __slots__ = ("_call", "_commit_id", "_first_sent", "_sent", "_unsure")
 
     def __init__(self, unsure: Unsure, call: Call[Any]) -> None:
         self._unsure = unsure
         self._call = call
+        self._sent = 0
         self._commit_id = call.commit_id or ""
         self._first_sent = unsure.first_sent(self._commit_id)
 
-    def __enter__(self) -> Callable[[], Call[Any]]:
-        return self._next
+    def __enter__(self) -> Attempts:
+        return self
 
-    def _next(self) -> Call[Any]:
+    def next(self) -> Call[Any]:
+        """The call as it is sent now."""
+        self._sent += 1
         if self._first_sent is None:
             self._first_sent = time.monotonic()
             return self._call
-        return protocol.sent_again(self._call, int((time.monotonic() - self._first_sent) * 1000) + 1)
+        return self.again()
+
+    def again(self) -> Call[Any]:
+        """The same attempt, where it waited since: with the age that it has now."""
+        first_sent = time.monotonic() if self._first_sent is None else self._first_sent
+        return protocol.sent_again(self._call, int((time.monotonic() - first_sent) * 1000) + 1)
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if error is None:
             self._unsure.forget(self._commit_id)
-        elif self._first_sent is not None and not isinstance(error, ResponseError):
+        elif self._first_sent is not None and not self._is_answered(error):
             # Whatever it is, and no answer: also a call that is cancelled may have been sent.
             self._unsure.remember(self._commit_id, self._first_sent)
+
+    def _is_answered(self, error: BaseException) -> bool:
+        """What the server says, unless it answers another attempt than one whose answer was lost."""
+        return isinstance(error, ResponseError) and (self._sent == 1 or protocol.is_ours(str(error)))
 
 
 class _Wire(Generic[S]):
@@ -116,14 +129,27 @@ class _Wire(Generic[S]):
             commit_id: of the commit that was under way.
         """
         place = f"twin {self._keys.twin!r}: {self.store.name}"
+        lost = isinstance(error, redis.ConnectionError | redis.TimeoutError) and not is_refused(error)
+        ours = protocol.error_of(str(error), self._keys)
+        if commit_id and not ours and (lost or self._unsure.first_sent(commit_id) is not None):
+            unsure = f"whether it was committed is not known: say it again with commit_id={commit_id!r}"
+            return StoreUnavailable(f"{place}: {error}; {unsure}", commit_id)
         if is_refused(error):
             return StoreError(f"{place}: {error}; see to the user and the password in the URL")
-        if isinstance(error, redis.ConnectionError | redis.TimeoutError):
-            unsure = ""
-            if commit_id:
-                unsure = f"; whether it was committed is not known: say it again with commit_id={commit_id!r}"
-            return StoreUnavailable(f"{place}: {error}{unsure}", commit_id)
-        return protocol.error_of(str(error), self._keys) or StoreError(f"{place}: {target}: {error}")
+        if lost:
+            return StoreUnavailable(f"{place}: {error}")
+        return ours or StoreError(f"{place}: {target}: {error}")
+
+    def _renewal(self, call: Call[Any], sha: str, attempts: Attempts | None) -> Callable[[], Command] | None:
+        """What tells the age of a commit that is sent again at the moment when it is written."""
+        if attempts is None or call.args[protocol.AGE] == 0:
+            return None
+
+        def renewed() -> Command:
+            aged: Call[Any] = attempts.again()
+            return ("EVALSHA", sha, len(aged.keys), *aged.keys, *aged.args)
+
+        return renewed
 
     def _check(self) -> None:
         if self._closed:
@@ -176,21 +202,21 @@ class Driver(_Wire[Store]):
     def _ask(self, call: Call[Any]) -> Any:
         if call.commit_id is None:
             return self._with_retries(partial(self._send, call))
-        with self._unsure.attempts(call) as attempt:
-            return self._with_retries(lambda: self._send(attempt()))
+        with self._unsure.attempts(call) as attempts:
+            return self._with_retries(lambda: self._send(attempts.next(), attempts))
 
     def _with_retries(self, send: Callable[[], Any]) -> Any:
-        retry = self.store.retry
-        return send() if retry is None else retry.call_with_retry(send, lambda _: None)
+        return self.store.retry.call_with_retry(send, lambda _: None)
 
-    def _send(self, call: Call[Any]) -> Any:
+    def _send(self, call: Call[Any], attempts: Attempts | None = None) -> Any:
         sha = self._shas.get(call.target)
         if sha is None:
             return self.store.send(call.target, *call.keys, *call.args)
+        renew = self._renewal(call, sha, attempts)
         try:
-            return self.store.send("EVALSHA", sha, len(call.keys), *call.keys, *call.args)
+            return self.store.send("EVALSHA", sha, len(call.keys), *call.keys, *call.args, renew=renew)
         except NoScriptError:
-            return self._load_and_send(call)
+            return self._load_and_send(attempts.again() if attempts else call)
 
     def _load_and_send(self, call: Call[Any]) -> Any:
         script, what = scripts.load(call.target), (len(call.keys), *call.keys, *call.args)
@@ -232,21 +258,21 @@ class AsyncDriver(_Wire[AsyncStore]):
     async def _ask(self, call: Call[Any]) -> Any:
         if call.commit_id is None:
             return await self._with_retries(partial(self._send, call))
-        with self._unsure.attempts(call) as attempt:
-            return await self._with_retries(lambda: self._send(attempt()))
+        with self._unsure.attempts(call) as attempts:
+            return await self._with_retries(lambda: self._send(attempts.next(), attempts))
 
     def _with_retries(self, send: Callable[[], Awaitable[Any]]) -> Awaitable[Any]:
-        retry = self.store.retry
-        return send() if retry is None else retry.call_with_retry(send, _nothing)
+        return self.store.retry.call_with_retry(send, _nothing)
 
-    async def _send(self, call: Call[Any]) -> Any:
+    async def _send(self, call: Call[Any], attempts: Attempts | None = None) -> Any:
         sha = self._shas.get(call.target)
         if sha is None:
             return await self.store.send(call.target, *call.keys, *call.args)
+        renew = self._renewal(call, sha, attempts)
         try:
-            return await self.store.send("EVALSHA", sha, len(call.keys), *call.keys, *call.args)
+            return await self.store.send("EVALSHA", sha, len(call.keys), *call.keys, *call.args, renew=renew)
         except NoScriptError:
-            return await self._load_and_send(call)
+            return await self._load_and_send(attempts.again() if attempts else call)
 
     async def _load_and_send(self, call: Call[Any]) -> Any:
         script, what = scripts.load(call.target), (len(call.keys), *call.keys, *call.args)

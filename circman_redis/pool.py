@@ -70,6 +70,8 @@ class _Cancellable(AbstractConnection):
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Sends, and ends where the task was cancelled meanwhile."""
+        if self._writer and self._writer.transport.is_closing():
+            await self.disconnect(nowait=True)  # it was reset; uvloop raises a RuntimeError for a write to it
         task = asyncio.current_task()
         before = task.cancelling() if task else 0
         await super().send_packed_command(command, check_health)

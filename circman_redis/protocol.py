@@ -377,6 +377,11 @@ def _lookup(keys: TwinKeys, how: str, wanted: Arg, found: Callable[[str, bytes],
 # --- errors ------------------------------------------------------------------------------------------------
 
 
+def is_ours(message: str) -> bool:
+    """Whether an error reply is one of a script's own."""
+    return message.partition(" ")[0] in ERRORS
+
+
 def error_of(message: str, keys: TwinKeys) -> StateError | None:
     """The error that a script's error reply stands for, None where it is not one of ours."""
     code, _, particulars = message.partition(" ")

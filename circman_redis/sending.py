@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import redis
@@ -23,6 +23,9 @@ MOST_BYTES = 64 * 1024
 PLENTY = 16
 """A pool of fewer connections is one that somebody counts."""
 
+Command = tuple[Any, ...]
+"""The parts of a command, its name first."""
+
 
 class Sender:
     """Sends a command over one of a client's connections, and reads its reply.
@@ -32,30 +35,48 @@ class Sender:
 
     Args:
         client: whose pool has the connections.
+        keeps: whether it may keep one of them between calls: not where the pool is somebody else's too.
     """
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, *, keeps: bool = True) -> None:
         self._pool: Any = client.connection_pool
+        self._keeps = keeps and self._pool.max_connections >= PLENTY
         # The connection that was used last. To have one from the pool and to give it back costs a fifth of a read.
         self._kept: list[Any] = []
+        self._closed = False
 
-    def __call__(self, *command: Any) -> Any:
-        """The reply to a command, its name first.
+    def __call__(self, *command: Any, renew: Callable[[], Command] | None = None) -> Any:
+        """The reply to a command.
+
+        Args:
+            command: its parts, its name first.
+            renew: makes it anew as soon as it can be written: one that says how old it is must not wait after that.
 
         Raises:
             redis.RedisError: as from a client of redis-py.
         """
         connection = self._take()
         try:
+            if renew:
+                connection.check_health()
+                command = renew()
             connection.send_packed_command([pack_command(command)])
             return connection.read_response()
         except ResponseError:
             raise  # an answer
-        except BaseException:
+        except BaseException as error:
             connection.disconnect()  # or its next user would be given this reply
+            if self._closed and not isinstance(error, redis.RedisError):
+                raise redis.ConnectionError(f"closed while a call was under way: {error}") from error
             raise
         finally:
             self._give_back(connection)
+
+    def close(self) -> None:
+        """Gives the connections back for good: those that are in use are closed when they come back."""
+        self._closed = True
+        while self._kept:
+            self._give_back(self._kept.pop())
 
     def _take(self) -> Any:
         try:
@@ -68,8 +89,9 @@ class Sender:
         return self._pool.get_connection()
 
     def _give_back(self, connection: Any) -> None:
-        # Of few, none is kept from the others who use the pool.
-        if self._kept or self._pool.max_connections < PLENTY:
+        if self._closed:
+            connection.disconnect()
+        if self._closed or self._kept or not self._keeps:
             self._pool.release(connection)
         else:
             self._kept.append(connection)
@@ -79,7 +101,7 @@ def _is_ready(connection: Any) -> bool:
     """Whether a connection is this process's, open, and has nothing to say: the checks that a pool makes."""
     try:
         return connection.pid == os.getpid() and connection.is_connected and not connection.can_read()
-    except redis.RedisError:
+    except (redis.RedisError, OSError, AttributeError, TypeError, ValueError):  # closed by another thread just now
         return False
 
 
@@ -94,17 +116,13 @@ class AsyncSender:
         self._client = client
         self._batch: _Batch | None = None
 
-    async def __call__(self, *command: Any) -> Any:
-        """The reply to a command, its name first.
-
-        Raises:
-            redis.RedisError: as from a client of redis-py.
-        """
+    async def __call__(self, *command: Any, renew: Callable[[], Command] | None = None) -> Any:
+        """The reply to a command; arguments and errors are those of `Sender`."""
         packed = pack_command(command)
         if self._batch is None or not self._batch.takes(packed):
             self._batch = _Batch(self._client)
         batch = self._batch
-        reply = batch.add(packed)
+        reply = batch.add(packed, renew)
         try:
             return await reply
         except asyncio.CancelledError:
@@ -123,7 +141,7 @@ class _Batch:
         self._client: Any = client
         self._open = True
         self._room = MOST_BYTES
-        self._commands: list[bytes] = []
+        self._commands: list[tuple[bytes, Callable[[], Command] | None]] = []
         self._replies: list[asyncio.Future[Any]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -131,10 +149,10 @@ class _Batch:
         """Whether there is room for one more."""
         return self._open and len(self._commands) < MOST_TOGETHER and len(command) <= self._room
 
-    def add(self, command: bytes) -> asyncio.Future[Any]:
+    def add(self, command: bytes, renew: Callable[[], Command] | None) -> asyncio.Future[Any]:
         """Where its reply will be."""
         self._room -= len(command)
-        self._commands.append(command)
+        self._commands.append((command, renew))
         self._replies.append(reply := asyncio.get_running_loop().create_future())
         if self._task is None:
             # It begins in the next tick: until then whoever sends something joins.
@@ -151,19 +169,25 @@ class _Batch:
 
     async def _run(self) -> None:
         self._open = False
-        wanted = [one for one in zip(self._commands, self._replies, strict=True) if not one[1].cancelled()]
-        if not wanted:
+        if not self._wanted():
             return
         pool = self._client.connection_pool
         with one_try():
             connection = await pool.get_connection()
             try:
-                await self._exchange(connection, *zip(*wanted, strict=True))
+                await connection.check_health()
+                # All that may take long is done: who gave up meanwhile sends nothing, and ages are told as they are.
+                if wanted := self._wanted():
+                    commands = [pack_command(renew()) if renew else packed for (packed, renew), _ in wanted]
+                    await self._exchange(connection, commands, [reply for _, reply in wanted])
             except BaseException:
                 await connection.disconnect(nowait=True)  # or its next user would be given these replies
                 raise
             finally:
                 await pool.release(connection)
+
+    def _wanted(self) -> list[tuple[tuple[bytes, Callable[[], Command] | None], asyncio.Future[Any]]]:
+        return [one for one in zip(self._commands, self._replies, strict=True) if not one[1].done()]
 
     async def _exchange(
         self, connection: Any, commands: Iterable[bytes], replies: Iterable[asyncio.Future[Any]]
@@ -181,12 +205,9 @@ class _Batch:
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._open = False  # cancelled by the end of its loop, it has not even begun
-        error = None if task.cancelled() else task.exception()
+        # Who did not cancel it is not cancelled by it.
+        error = redis.ConnectionError("the sending was cancelled") if task.cancelled() else task.exception()
         for reply in self._replies:
-            if reply.done():
-                continue
-            if error is None:
-                reply.cancel()
-            else:
-                reply.set_exception(error)
+            if not reply.done():
+                reply.set_exception(error or redis.ConnectionError("the sending ended"))
         self._commands, self._replies = [], []  # which may be large, and the last batch is kept

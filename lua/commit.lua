@@ -169,12 +169,13 @@ local function usually_changed(twin, body)
     if timestamp then return state, body, timestamp, us, inverse end
   elseif not twin.auto_timestamp then
     -- The state's own stays as it is: the head has it.
-    local timestamp = twin.head:match('^{"version":%d+,"timestamp":([^,]+)')
-    local us = timestamp == 'null' and twin.now or from_iso(timestamp:sub(2, -2))
+    local timestamp = twin.head:match('^{"version":%d+,"timestamp":("[^"]*")')
+      or twin.head:match('^{"version":%d+,"timestamp":(null),')
+    local us = timestamp == 'null' and twin.now or (timestamp and from_iso(timestamp:sub(2, -2)))
     local state, inverse
     if us then state, inverse = usual_merge(rules, before, body, level, compact) end
     return state, body, timestamp, us, inverse
-  elseif body ~= '{}' then
+  elseif body ~= '{}' and body:byte() == 123 and body:byte(-1) == 125 then
     local now = twin.committed_json
     local patch = body:sub(1, -2) .. ',"timestamp":' .. now .. '}'
     -- The walk is shortest in the order of the state.

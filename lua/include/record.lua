@@ -13,7 +13,8 @@ end
 -- Refuses a state that is not what the last commit wrote, as far as a glance can tell.
 local function check_state(state, bytes)
   if not state then corrupt(STATE, 'is missing, while meta says that there is a state') end
-  if #state ~= tonumber(bytes) or not (state:find('^{"') or state == '{}') or state:byte(-1) ~= 125 then
+  local looks_ours = (state:find('^{"') or state == '{}') and state:byte(-1) == 125 and not state:find('\\"', 1, true)
+  if #state ~= tonumber(bytes) or not looks_ours then
     corrupt(STATE, 'is not what the last commit wrote: something else wrote it')
   end
 end

@@ -2,7 +2,9 @@
 --
 -- Whatever else a patch may hold, and whatever is wrong with it, is answered with nil: the parts that know everything
 -- (json, merge, rules) are made then, and start anew. So this one only has to be sure of what it says yes to.
--- Arrays are made with room for eight: to let them grow takes longer than to fill them.
+-- Arrays are made with room for eight: to let them grow takes longer than to fill them. How much it looks at is bounded,
+-- so that no patch makes it slow: each level and each member out of order may take a look at the whole state.
+local MOST_NAME, MOST_MEMBERS, MOST_DEPTH = 64, 3000, 16
 
 -- The string, number or boolean at `i` of the patch, whose first byte is `first`, and the position behind it; nil where
 -- it takes a closer look.
@@ -46,7 +48,9 @@ end
 local function is_beside(state, beside, at)
   local steps = at - beside > 1000 and 8 or 0
   while steps > 0 and beside < at do
-    local last, c = usual_end(state, state:find('":', beside, true) + 2)
+    local quote_at = state:byte(beside) == 34 and state:find('"', beside + 1, true)
+    if not quote_at or state:byte(quote_at + 1) ~= 58 then return false end
+    local last, c = usual_end(state, quote_at + 2)
     if c ~= ',' then return false end
     beside, steps = last + 2, steps - 1
   end
@@ -55,27 +59,28 @@ local function is_beside(state, beside, at)
 end
 
 -- Where the member of the object begins in which the one at `beside` is, at `from` or behind; nil where that is not clear.
--- `tail`: its name with the quote and the colon behind; quotes are the most frequent byte, so they are not looked for.
+-- `tail`: its name with the quote and the colon behind. Quotes are the most frequent byte, so they are not looked for at
+-- first; but longer names may end in the same way.
 local function usual_place(state, tail, from, beside)
   local at = state:find(tail, from, true)
-  while at and state:byte(at - 1) ~= 34 do at = state:find(tail, at + 1, true) end
+  if at and state:byte(at - 1) ~= 34 then
+    at = state:find('"' .. tail, at, true)
+    at = at and at + 1
+  end
   return at and (at - 1 == beside or is_beside(state, beside, at - 1)) and at - 1
 end
 
 -- Whether the scalar `text` (an object where it is false) fits the rule with this JSON text for sure.
 --   rules: those that were read before, by their text; date: a string that is known to be a date-time
 local function surely_fits(rules, json, text, date)
-  if not text then
-    return json:find('^{"type":"object"[,}]')
-      and not (json:find('"enum":', 1, true) or json:find('"const":', 1, true))
-  end
   local rule = rules[json]
   if not rule then
     local ok
     ok, rule = pcall(cjson.decode, json)
-    if not ok or rule.enum or rule.const ~= nil then return false end
+    if not ok or type(rule) ~= 'table' or rule.enum or rule.const ~= nil then return false end
     rules[json] = rule
   end
+  if not text then return rule.type == 'object' end
   local kind, first = rule.type, text:byte()
   if first == 34 then
     if kind ~= 'string' or (rule.format and text ~= date) then return false end
@@ -183,22 +188,24 @@ local function usual_merge(rules, state, patch, validation, invert, now, us)
   local depth, parent, openings, starts = 1, 0, {}, {}
   local opening, beside, from, i, c = 2, 2, 2, 2, nil
   local undo, undone = invert and {}, 1
+  local misses = #state < 65536 and 8 or 2
   repeat
     local _, last, name = patch:find('^"([%w_ .-]+)":', i)
-    if not last or m > 3000 then return nil end
+    if not last or last - i > MOST_NAME or m > MOST_MEMBERS then return nil end
     local tail = patch:sub(i + 1, last)
     local at = usual_place(state, tail, from, beside)
     if not at then
-      at = usual_place(state, tail, opening, opening)
+      -- In another order than the state's. Each may take a look at the whole of it, so it is not done often.
+      at = misses > 0 and usual_place(state, tail, opening, opening)
       if not at or at > from then return nil end
-      sorted = false
+      misses, sorted = misses - 1, false
     end
     local first = at + #name + 3
     m, i = m + 1, last + 1
     names[m], places[m], parents[m], level[#level + 1] = name, at, parent, m
     c = patch:byte(i)
     if c == 123 then
-      if state:byte(first) ~= 123 or depth > 60 then return nil end
+      if state:byte(first) ~= 123 or state:byte(first + 1) == 125 or depth > MOST_DEPTH then return nil end
       texts[m], openings[depth], starts[depth] = false, opening, at
       opening, i = first + 1, i + 1
       depth, parent, beside, from, c = depth + 1, m, opening, opening, nil

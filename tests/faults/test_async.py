@@ -223,8 +223,8 @@ async def lose_one_reply(twin: AsyncStateManager, how: BaseException, meanwhile:
     driver = await twin._link.ready()
     real = driver._send
 
-    async def send(call: Any) -> Any:
-        reply = await real(call)
+    async def send(call: Any, attempts: Any = None) -> Any:
+        reply = await real(call, attempts)
         if call.commit_id:
             driver._send = real  # type: ignore[method-assign]
             await meanwhile()

@@ -182,8 +182,8 @@ def lose_one_reply(twin: StateManager, meanwhile: Callable[[], object]) -> None:
     driver = twin._driver
     real = driver._send
 
-    def send(call: Any) -> Any:
-        reply = real(call)
+    def send(call: Any, attempts: Any = None) -> Any:
+        reply = real(call, attempts)
         if call.commit_id:
             driver._send = real  # type: ignore[method-assign]
             meanwhile()
@@ -224,10 +224,10 @@ def test_a_script_that_is_flushed_again_at_once_brings_its_text_along(server: Se
     with StateManager(twin_id, url=server.url) as twin:
         send = twin._driver.store.send
 
-        def flushed(*command: Any) -> Any:
+        def flushed(*command: Any, **how: Any) -> Any:
             if command[0] == "EVALSHA":
                 send("SCRIPT", "FLUSH")
-            return send(*command)
+            return send(*command, **how)
 
         twin._driver.store = replace(twin._driver.store, send=flushed)
         assert twin.set_state({"n": 0}).version == 1

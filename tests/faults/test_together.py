@@ -251,10 +251,10 @@ def test_a_script_that_is_flushed_again_at_once_brings_its_text_along(server: Se
             driver = await twin._link.ready()
             send = driver.store.send
 
-            async def flushed(*command: Any) -> Any:
+            async def flushed(*command: Any, **how: Any) -> Any:
                 if command[0] == "EVALSHA":
                     await send("SCRIPT", "FLUSH")
-                return await send(*command)
+                return await send(*command, **how)
 
             driver.store = replace(driver.store, send=flushed)
             came = await outcomes([twin.adjust({"/n": 1}) for _ in range(10)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import random
+from contextlib import suppress
 
 import pytest
 import redis
@@ -143,14 +143,88 @@ def test_what_is_usual_takes_the_short_way(raw: RawTwin, case: str, stamped: boo
         assert twin.state == careful.state
 
 
-def test_a_wide_patch_in_any_order_takes_the_short_way(raw: RawTwin) -> None:
-    """Two hundred members, each once."""
+@pytest.mark.parametrize(("swapped", "short"), [(0, True), (8, True), (9, False)])
+def test_a_wide_patch_takes_the_short_way_in_about_its_order(raw: RawTwin, swapped: int, short: bool) -> None:
+    """Two hundred members; those out of order are looked for one by one, and so they may be few."""
     names = [f"m{n}" for n in range(300)]
     twin = Usual(raw.client)
     RawTwin(raw.client, keys=twin.keys).set(json.dumps({"o": dict.fromkeys(names, 0)}))
-    random.Random(1).shuffle(names)
-    twin.merge(json.dumps({"o": dict.fromkeys(names[:200], 1.5)}, separators=(",", ":")))
-    assert sum(value == 1.5 for value in json.loads(twin.state)["o"].values()) == 200
+    patch = json.dumps({"o": dict.fromkeys(names[swapped:200] + names[:swapped][::-1], 1.5)}, separators=(",", ":"))
+    if short:
+        twin.merge(patch)
+        assert sum(value == 1.5 for value in json.loads(twin.state)["o"].values()) == 200
+    else:
+        with pytest.raises(redis.ResponseError, match="a careful merge"):
+            twin.merge(patch)
+
+
+FAR = "x" * 1100  # further than is gone past by a copy
+STAMP = '"timestamp":"2026-01-01T00:00:00Z"'
+ODD = {
+    "an empty object": (f'{{"o":{{}},"b":"{FAR}","x":1,{STAMP}}}', '{"o":{"x":2}}', {}),
+    "an empty object near by": (f'{{"o":{{}},"x":1,{STAMP}}}', '{"o":{"x":2}}', {}),
+    "no closing brace": (f'{{"a":1,{STAMP}}}', '{"a":12', {}),
+    "a comma for a closing brace": (f'{{"a":1,{STAMP}}}', '{"a":2,', {}),
+    "a bracket for a closing brace": (f'{{"a":1,{STAMP}}}', '{"a":2]', {}),
+    "a bracket for an opening brace": (f'{{{STAMP},"a":1}}', '["a":2}', {}),
+    "a quote for an opening brace": (f'{{{STAMP},"a":1}}', '""a":2}', {}),
+    "a timestamp with a comma": ('{"a":1,"timestamp":"2026-01-01T00:00:00Z,x"}', '{"a":2}', {}),
+    "a timestamp that is none": ('{"a":1,"timestamp":"soon"}', '{"a":2}', {}),
+    "a timestamp that is a number": ('{"a":1,"timestamp":5}', '{"a":2}', {}),
+    "a rule that is no object": (f'{{"a":1,{STAMP}}}', '{"a":2}', {"/a": "5"}),
+    "a rule that is not JSON": (f'{{"a":{{"b":1}},{STAMP}}}', '{"a":{"b":2}}', {"/a": '{"type":"object",'}),
+    "a rule with white space": (f'{{"a":{{"b":1}},{STAMP}}}', '{"a":{"b":2}}', {"/a": '{"type":"object","enum" :[1]}'}),
+    "a long name": (f'{{"{"a" * 100}":1,{STAMP}}}', f'{{"{"a" * 100}":2}}', {}),
+    "a name that others end in": (f'{{"aa":1,"ba":2,"a":3,{STAMP}}}', '{"a":4}', {}),
+    "a name that only others end in": (f'{{"aa":1,"ba":2,{STAMP}}}', '{"a":4}', {}),
+}
+
+
+@pytest.mark.parametrize("stamped", [True, False])
+@pytest.mark.parametrize("case", ODD)
+def test_what_is_odd_comes_out_as_by_the_careful_parts(raw: RawTwin, case: str, stamped: bool) -> None:
+    """Or is refused as by them; and whatever is recorded is JSON."""
+    state, patch, rules = ODD[case]
+    came = []
+    for twin in (RawTwin(raw.client, stamped), Careful(raw.client, stamped)):
+        twin.set(state)
+        if rules:
+            twin.client.hset(twin.keys.rules, mapping=rules)
+        try:
+            twin.merge(patch)
+        except redis.ResponseError as error:
+            came.append(str(error).replace(twin.keys.twin, ""))
+            continue
+        facts = json.loads(twin.meta_of("head"))
+        now = facts["committed_at"]
+        came.append((twin.state.replace(now, ""), json.dumps(facts["patch"]).replace(now, ""), facts["op"]))
+    assert came[0] == came[1]
+
+
+SLOW = {
+    "many members in reverse order": (
+        '{"o":{' + ",".join(f'"m{n:04}":"{"m" * 300}"' for n in range(3000)) + "}}",
+        '{"o":{' + ",".join(f'"m{n:04}":1' for n in reversed(range(3000))) + "}}",
+    ),
+    "a long name that is not there": (f'{{"s":"{"a" * 900_000}"}}', f'{{"{"a" * 100_000}":1}}'),
+    "names that end in each other": (
+        "{" + ",".join(f'"{"a" * n}":1' for n in range(1, 1200)) + "}",
+        "{" + ",".join(f'"{"a" * n}":2' for n in range(1, 1200)) + "}",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SLOW)
+def test_no_patch_is_walked_for_long(raw: RawTwin, case: str) -> None:
+    """What would take the walk seconds is left to the careful parts before: far below any time-out."""
+    state, patch = SLOW[case]
+    twin = RawTwin(raw.client)
+    twin.set(state)
+    twin.client.config_resetstat()
+    with suppress(redis.ResponseError):  # too large, maybe
+        twin.merge(patch)
+    slowest = int(twin.client.info("commandstats")["cmdstat_eval"]["usec"])
+    assert slowest < 2_000_000, "quadratic: it was ten times that"
 
 
 def test_the_scripts_have_what_the_tests_replace() -> None:

@@ -23,8 +23,8 @@ def commit(commit_id: str) -> Call[Any]:
 
 def age(unsure: Unsure, commit_id: str, error: BaseException | None = None) -> int:
     """The age that the next attempt tells; it ends with the error."""
-    with suppress(BaseException), unsure.attempts(commit(commit_id)) as attempt:
-        sent = attempt()
+    with suppress(BaseException), unsure.attempts(commit(commit_id)) as attempts:
+        sent = attempts.next()
         if error:
             raise error
     assert isinstance(sent.args[AGE], int)
