@@ -130,9 +130,9 @@ def test_when_the_connection_fails_the_run_can_go_on(
 ) -> None:
     send, sent = Driver._send, []
 
-    def lost(driver: Driver, call: object) -> object:
+    def lost(driver: Driver, call: object, *attempts: object) -> object:
         """The answer of the second commit never comes."""
-        reply = send(driver, call)
+        reply = send(driver, call, *attempts)
         if getattr(call, "commit_id", None):
             sent.append(call)
             if len(sent) == 2:

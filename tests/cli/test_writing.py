@@ -205,8 +205,8 @@ def test_when_the_answer_to_a_commit_is_lost_its_id_is_named(
 ) -> None:
     send = Driver._send
 
-    def lost(driver: Driver, call: Call[object]) -> object:
-        reply = send(driver, call)
+    def lost(driver: Driver, call: Call[object], *attempts: object) -> object:
+        reply = send(driver, call, *attempts)
         if call.commit_id:
             raise redis.TimeoutError("no answer")
         return reply
