@@ -144,12 +144,7 @@ class _Wire(Generic[S]):
         """What tells the age of a commit that is sent again at the moment when it is written."""
         if attempts is None or call.args[protocol.AGE] == 0:
             return None
-
-        def renewed() -> Command:
-            aged: Call[Any] = attempts.again()
-            return ("EVALSHA", sha, len(aged.keys), *aged.keys, *aged.args)
-
-        return renewed
+        return lambda: _evalsha(sha, attempts.again())
 
     def _check(self) -> None:
         if self._closed:
@@ -214,17 +209,17 @@ class Driver(_Wire[Store]):
             return self.store.send(call.target, *call.keys, *call.args)
         renew = self._renewal(call, sha, attempts)
         try:
-            return self.store.send("EVALSHA", sha, len(call.keys), *call.keys, *call.args, renew=renew)
+            return self.store.send(*_evalsha(sha, call), renew=renew)
         except NoScriptError:
             return self._load_and_send(attempts.again() if attempts else call)
 
     def _load_and_send(self, call: Call[Any]) -> Any:
-        script, what = scripts.load(call.target), (len(call.keys), *call.keys, *call.args)
+        script = scripts.load(call.target)
         self.store.send("SCRIPT", "LOAD", script.text)
         try:
-            return self.store.send("EVALSHA", script.sha, *what)
+            return self.store.send(*_evalsha(script.sha, call))
         except NoScriptError:  # flushed again, just now: EVAL brings the text along
-            return self.store.send("EVAL", script.text, *what)
+            return self.store.send("EVAL", script.text, len(call.keys), *call.keys, *call.args)
 
 
 class AsyncDriver(_Wire[AsyncStore]):
@@ -270,17 +265,21 @@ class AsyncDriver(_Wire[AsyncStore]):
             return await self.store.send(call.target, *call.keys, *call.args)
         renew = self._renewal(call, sha, attempts)
         try:
-            return await self.store.send("EVALSHA", sha, len(call.keys), *call.keys, *call.args, renew=renew)
+            return await self.store.send(*_evalsha(sha, call), renew=renew)
         except NoScriptError:
             return await self._load_and_send(attempts.again() if attempts else call)
 
     async def _load_and_send(self, call: Call[Any]) -> Any:
-        script, what = scripts.load(call.target), (len(call.keys), *call.keys, *call.args)
+        script = scripts.load(call.target)
         await self.store.send("SCRIPT", "LOAD", script.text)
         try:
-            return await self.store.send("EVALSHA", script.sha, *what)
+            return await self.store.send(*_evalsha(script.sha, call))
         except NoScriptError:
-            return await self.store.send("EVAL", script.text, *what)
+            return await self.store.send("EVAL", script.text, len(call.keys), *call.keys, *call.args)
+
+
+def _evalsha(sha: str, call: Call[Any]) -> Command:
+    return ("EVALSHA", sha, len(call.keys), *call.keys, *call.args)
 
 
 async def _nothing(_: Exception) -> None:
