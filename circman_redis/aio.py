@@ -142,6 +142,14 @@ class AsyncStateManager(Manager):
         """Reads the state, has it changed, commits if nobody was faster, else again."""
         return await self._link.drive(self._twin.modify(change, Options(expected_version, actor, commit_id), attempts))
 
+    async def new_commit_id(self) -> str:
+        """An id for one commit, to be kept until its outcome is known: with it any process may say the call again.
+
+        It says when it was made, by the twin's clock. So a call that is said again after its id was forgotten raises
+        RetryExpired, and is not applied; an id of the caller's own says nothing of its age, and would be.
+        """
+        return await self._link.drive(self._twin.new_commit_id())
+
     async def clear_history(self) -> int:
         """Removes the past states; the state and its version stay. Returns how many were removed."""
         return await self._link.run(protocol.clear(self.keys, self._twin.actor))

@@ -177,6 +177,7 @@ def needed_commands(keys: TwinKeys) -> list[tuple[str, ...]]:
         ("ZREMRANGEBYRANK", times, "0", "0"),
         ("TYPE", state),
         ("UNLINK", state, history, meta, rules_key, schema, ids, old, times),
+        ("INFO", "cluster"),
         ("PUBLISH", events, "{}"),
         ("SUBSCRIBE", events),
     ]

@@ -22,6 +22,7 @@ from circman_redis.codec import NOT_AN_OBJECT, JSONText, check_text, compact, de
 from circman_redis.errors import (
     InvalidJSON,
     ModelMismatch,
+    RetryExpired,
     StateConflict,
     StateTooLarge,
     UsageError,
@@ -31,13 +32,15 @@ from circman_redis.models import LEVELS, TwinState
 from circman_redis.protocol import Call
 from circman_redis.results import Commit, Snapshot, State, TwinConfig
 from circman_redis.settings import LONGEST_HISTORY, LONGEST_NAME, History, Settings
-from circman_redis.timestamps import format_timestamp
+from circman_redis.timestamps import format_timestamp, microseconds, parse_timestamp
 
 T = TypeVar("T")
 Flow = Generator[Call[Any], Any, T]
 Document = Mapping[str, Any] | BaseModel | JSONText
 
 _SETTINGS = ("history_length", "max_bytes", "auto_timestamp", "history")
+
+_LEARN_EVERY = 256  # versions: often enough for what the ids say to be recent
 
 ATTEMPTS = 100
 """How often a read-and-commit is tried again when somebody else was faster."""
@@ -68,6 +71,7 @@ class Twin:
     settings: Settings
     model: type[BaseModel] | None = None
     config: TwinConfig = field(default_factory=TwinConfig)
+    known: int = 0  # when the newest commit was made that this manager knows of, in microseconds by the server's clock
     compiled: rules.CompiledModel | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -96,7 +100,7 @@ class Twin:
         Raises:
             ModelMismatch: where the caller asked for another model or level than the twin has.
         """
-        config = yield protocol.config(self.keys)
+        config, self.known = yield protocol.opening(self.keys)
         if config.model_hash is None and (publish or self.compiled):
             level = self.settings.validation or "standard"
             yield protocol.configure(self.keys, "adopt", {}, self._own_model, level)
@@ -253,7 +257,6 @@ class Twin:
             raise UsageError(f"change={change!r}: a plain function is wanted; await what it needs before")
         if not (_is_whole(attempts) and attempts >= 1):
             raise UsageError(f"attempts={attempts!r}: use a whole number of at least 1")
-        commit_id = options.commit_id or protocol.new_commit_id()
         while True:
             attempts -= 1
             snapshot: Snapshot = yield protocol.snapshot(self.keys)
@@ -262,7 +265,7 @@ class Twin:
             returned = change(before)
             after = before if returned is None else returned
             try:
-                again = self._on(snapshot, expected, options, commit_id)
+                again = self._on(snapshot, expected, options)
                 return (yield from self._commit_change(snapshot, after, again))
             except StateConflict:
                 if options.expected_version is not None or not attempts:
@@ -290,10 +293,10 @@ class Twin:
         return snapshot.version if expected is None else expected
 
     @staticmethod
-    def _on(snapshot: Snapshot, expected: int, options: Options, commit_id: str) -> Options:
+    def _on(snapshot: Snapshot, expected: int, options: Options) -> Options:
         """To commit on the very state that was read: the same version of a twin made again is another."""
         epoch = snapshot.epoch if expected == snapshot.version else ""
-        return Options(expected, options.actor, commit_id, epoch)
+        return Options(expected, options.actor, options.commit_id, epoch)
 
     def _unstamped(self, snapshot: Snapshot, after: State) -> State:
         """The state without the timestamp that it was read with, so that it is stamped anew, as in a merge."""
@@ -301,7 +304,31 @@ class Twin:
         return {name: value for name, value in after.items() if name != "timestamp"} if kept else after
 
     def _commit(self, op: str, bodies: list[bytes], options: Options) -> Flow[list[Commit]]:
-        commit_id = options.commit_id or protocol.new_commit_id()
+        if options.commit_id is not None:
+            return (yield from self._commit_as(options.commit_id, op, bodies, options))
+        # A new id may look old, where this manager knew of no newer commit for long: then it is made anew.
+        for make_id in (self._new_id, self._new_id, protocol.undated_commit_id):
+            try:
+                commits = yield from self._commit_as(make_id(), op, bodies, options)
+            except RetryExpired as error:
+                if error.details["age"]:
+                    raise  # it was sent before
+                self.known = error.details["committed"]
+            else:
+                if commits[-1].version % _LEARN_EVERY < len(commits):
+                    self.known = microseconds(parse_timestamp(commits[-1].committed_at))
+                return commits
+        raise AssertionError("an id that says nothing of its age is never too old")
+
+    def new_commit_id(self) -> Flow[str]:
+        """A commit id that says when it was made, by the newest commit that there is."""
+        _, self.known = yield protocol.opening(self.keys)
+        return self._new_id()
+
+    def _new_id(self) -> str:
+        return protocol.new_commit_id(self.known)
+
+    def _commit_as(self, commit_id: str, op: str, bodies: list[bytes], options: Options) -> Flow[list[Commit]]:
         checked = self._checks_here
         try:
             commits: list[Commit] = yield self._commit_call(op, bodies, options, commit_id)
@@ -351,7 +378,6 @@ class Twin:
         self, op: str, bodies: list[bytes], options: Options, results: Callable[[State], list[State]]
     ) -> Flow[list[Commit]]:
         """Checks the states that the commit will make, and commits if the version is still the one it read."""
-        commit_id = options.commit_id or protocol.new_commit_id()
         attempts = ATTEMPTS
         while True:
             attempts -= 1
@@ -362,7 +388,7 @@ class Twin:
             for state in results(snapshot.state):
                 self._refuse(state)
             try:
-                again = self._on(snapshot, expected, options, commit_id)
+                again = self._on(snapshot, expected, options)
                 return (yield from self._commit(op, bodies, again))
             except StateConflict:
                 if options.expected_version is not None or not attempts:

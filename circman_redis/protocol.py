@@ -47,8 +47,18 @@ class Call(Generic[T]):
     commit_id: str | None = None
 
 
-def new_commit_id() -> str:
-    """A commit id that nobody else makes: 96 random bits as text."""
+def new_commit_id(known: int = 0) -> str:
+    """A commit id that nobody else makes: 72 random bits, and when it was made.
+
+    Args:
+        known: when the newest commit was made that the maker knows of, in microseconds by the server's clock: so a
+            retry that comes after its id was forgotten is refused, whoever sends it.
+    """
+    return f"c.{known:013x}.{secrets.token_urlsafe(9)}"
+
+
+def undated_commit_id() -> str:
+    """The same, but saying nothing of when it was made."""
     return secrets.token_urlsafe(12)
 
 
@@ -95,6 +105,12 @@ def commit(
 def sent_again(call: Call[T], age_ms: int) -> Call[T]:
     """A commit's call as it is sent again, ``age_ms`` milliseconds after it first was."""
     return replace(call, args=(*call.args[:AGE], age_ms, *call.args[AGE + 1 :]))
+
+
+def opening(keys: TwinKeys) -> Call[tuple[TwinConfig, int]]:
+    """The twin's settings, and when its newest commit was made, in microseconds; 0 before the first (HMGET)."""
+    fields = (*_CONFIG_FIELDS, "committed")
+    return Call("HMGET", (keys.meta,), fields, lambda reply: (_parse_config(reply[:-1]), int(reply[-1] or 0)))
 
 
 def current_state(keys: TwinKeys) -> Call[State]:
@@ -455,7 +471,7 @@ def _model(details: dict[str, Any], twin: str) -> StateError:
 
 def _expired(details: dict[str, Any], twin: str) -> StateError:
     message = (
-        f"{twin}: commit id {details['id']!r} was first sent before {details['remembered_since']}, "
+        f"{twin}: commit id {details['id']!r} was made or first sent before {details['remembered_since']}, "
         "further back than ids are remembered: look in the history whether it was committed"
     )
     return errors.RetryExpired(message, details)

@@ -12,6 +12,7 @@ local ACTOR = ARGV[1]
 -- @include utf8
 -- @include record
 -- @include twin
+-- @include channel
 -- @include notice
 
 local function clear()
@@ -22,7 +23,7 @@ local function clear()
   check_right('ZREMRANGEBYRANK', TIMES, '0', '0')
   check_right('ZADD', TIMES, '0', '0')
   check_right('UNLINK', HISTORY)
-  check_right('PUBLISH', EVENTS, '')
+  check_right(publish_command(in_cluster()), EVENTS, '')
   redis.call('ZREMRANGEBYRANK', TIMES, 0, -1)
   redis.call('ZADD', TIMES, ('%.0f'):format(twin.stamp), ('%.0f'):format(twin.version))
   redis.call('UNLINK', HISTORY)

@@ -3,7 +3,8 @@
 -- KEYS  1 state  2 history  3 meta  4 rules  5 ids  6 old ids  7 times  8 events (a channel)
 -- ARGV  1 op: set, import, merge or adjust
 --       2 expected version ('' for any; 0 for 'no state yet'), or epoch:version, for that very state
---       3 commit id, up to 128 bytes ('' for none: then a repeated call commits again)
+--       3 commit id, up to 128 bytes ('' for none: then a repeated call commits again). One that begins with c., 13 hex
+--         digits and a dot was made when a commit of so many microseconds was the newest that its maker knew
 --       4 actor, up to 128 bytes ('' for none)
 --       5 hash of the model that the caller goes by ('' for whatever the twin has)
 --       6 age: milliseconds since this call was first sent (0 the first time)
@@ -21,6 +22,7 @@ local FIRST_BODY, MAX_MESSAGE = 7, 32768 -- a longer event leaves its body out
 -- @include time
 -- @include record
 -- @include twin
+-- @include channel
 -- @include usual
 
 local MOST_BODIES = 1000
@@ -124,6 +126,13 @@ local function check_arguments()
   if OP ~= 'merge' or AGE ~= '0' or #texts > 128 or not texts:find('^[%w_.:-]*$') then careful().check_arguments() end
 end
 
+-- Whether a commit may have been made, and its id forgotten: by its age, or by what its id says of when it was made.
+local function sent_before(since, now) return AGE ~= '0' and now - AGE * 1000 <= since end
+local function made_before(since)
+  local made = ID:match('^c%.(%x%x%x%x%x%x%x%x%x%x%x%x%x)%.')
+  return made and tonumber(made, 16) <= since
+end
+
 -- What the commit with this id returned, if it was made before.
 local function recognised(twin)
   if ID == '' then return nil end
@@ -135,11 +144,10 @@ local function recognised(twin)
     reply[4] = tonumber(reply[4])
     return reply
   end
-  if AGE ~= '0' then
-    local since = tonumber(redis.call('HGET', META, 'ids_since') or '0')
-    if since > 0 and twin.now - AGE * 1000 <= since then
-      refuse('EXPIRED', '{"id":' .. quote(ID) .. ',"remembered_since":"' .. to_iso(since) .. '"}')
-    end
+  local since = twin.ids_since
+  if since > 0 and (sent_before(since, twin.now) or made_before(since)) then
+    refuse('EXPIRED', ('{"id":%s,"remembered_since":"%s","age":%s,"committed":%.0f}')
+      :format(quote(ID), to_iso(since), AGE, twin.committed))
   end
 end
 
@@ -241,15 +249,16 @@ end
 
 -- What only some commits need (`all`), is looked at with every first commit of a twin too, and with whatever is no
 -- merge: so it is found out early, and the usual merge does not pay for it.
-local function check_rights(all)
+local function check_rights(twin, all)
   check_right('LPUSH', HISTORY, '')
   check_right('LTRIM', HISTORY, '0', '0')
   check_right('ZADD', TIMES, '0', '0')
   check_right('SET', STATE, '')
   check_right('HSET', META, '', '')
   check_right('HSET', IDS, '', '')
-  check_right('PUBLISH', EVENTS, '')
+  check_right(publish_command(twin.sharded), EVENTS, '')
   if all then
+    check_right('INFO', 'cluster')
     check_right('ZRANGE', TIMES, '0', '0')
     check_right('ZREMRANGEBYSCORE', TIMES, '0', '0')
     check_right('ZREMRANGEBYRANK', TIMES, '0', '0')
@@ -288,7 +297,7 @@ local function publish(twin, commits)
   for i = 1, #commits do
     local commit = commits[i]
     local news = #names + #commit.facts + #commit.news < MAX_MESSAGE and commit.news or ',"body":"omitted"'
-    redis.call('PUBLISH', EVENTS, names .. commit.facts .. news .. '}')
+    redis.call(publish_command(twin.sharded), EVENTS, names .. commit.facts .. news .. '}')
   end
 end
 
@@ -300,7 +309,7 @@ local function start_epoch(twin)
       corrupt(key, 'is left over from a twin that has no state: delete the twin first')
     end
   end
-  twin.epoch = ('%x'):format(twin.now) .. ID:gsub('%W', ''):sub(1, 8)
+  twin.epoch = ('%x'):format(twin.now) .. ID:gsub('%W', ''):sub(-8)
 end
 
 -- Stores the newest state and its facts. The epoch is written with the first commit, and the state's digest where no
@@ -310,6 +319,7 @@ local function store(twin, version, first)
   redis.call('HSET', META, 'version', version, 'head', twin.head, 'bytes', #twin.state, 'stamp', ('%d'):format(twin.stamp),
     'committed', twin.now_text, 'calls', twin.calls + 1)
   if first then redis.call('HSET', META, 'epoch', twin.epoch) end
+  if twin.moved then redis.call('HSET', META, 'sharded', twin.sharded and '1' or '0') end
   if (OP == 'set' or OP == 'import') and redis.sha1hex then
     redis.call('HSET', META, 'digest', version .. ':' .. redis.sha1hex(twin.state))
   end
@@ -336,8 +346,13 @@ local function commit_all()
   end
   if first == 1 then start_epoch(twin) end
 
+  -- Whether it is in a cluster is asked for now and then only: its keys may have come from elsewhere.
   local trims, rotates = twin.version % TRIM_TIMES_EVERY < #commits, (twin.calls + 1) % ID_WINDOW == 0
-  check_rights(first == 1 or OP ~= 'merge' or trims or rotates or twin.steps_back)
+  if first == 1 or trims then
+    local sharded = in_cluster()
+    twin.moved, twin.sharded = sharded ~= twin.sharded, sharded
+  end
+  check_rights(twin, first == 1 or OP ~= 'merge' or trims or rotates or twin.steps_back)
   append(twin, commits, entries, latest, trims)
   store(twin, commits[#commits].version, first == 1)
   remember(twin, commits, rotates)

@@ -10,6 +10,7 @@ local ACTOR = ARGV[1]
 -- @include base
 -- @include time
 -- @include utf8
+-- @include channel
 -- @include notice
 
 -- The whole number that a field of meta holds; 0 where it holds none, for a corrupt twin can be deleted too.
@@ -23,7 +24,7 @@ local function delete()
   local m = redis.call('TYPE', META).ok == 'hash' and redis.call('HMGET', META, 'version', 'epoch', 'committed') or {}
   local epoch = m[2] and is_utf8(m[2]) and m[2] or ''
   local twin = { version = whole(m[1]), epoch = epoch, committed = whole(m[3]) }
-  check_right('PUBLISH', EVENTS, '')
+  check_right(publish_command(in_cluster()), EVENTS, '')
   local removed = redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
   if removed > 0 then notice(twin, 'delete') end
   return twin.version

@@ -6,7 +6,7 @@ local function check_actor()
 end
 
 local function notice(twin, op)
-  redis.call('PUBLISH', EVENTS, ('{"twin":%s,"epoch":%s,"version":%.0f,"op":"%s","actor":%s,"committed_at":"%s"}')
+  redis.call(publish_command(in_cluster()), EVENTS, ('{"twin":%s,"epoch":%s,"version":%.0f,"op":"%s","actor":%s,"committed_at":"%s"}')
     :format(quote(twin_id()), quote(twin.epoch), twin.version, op, ACTOR == '' and 'null' or quote(ACTOR),
     to_iso(server_time(twin.committed))))
 end

@@ -5,6 +5,7 @@ local function whole(number) return number and number % 1 == 0 end
 -- Whether the twin can be what our scripts wrote to meta.
 local function is_ours(twin)
   local numbers = whole(twin.version) and whole(twin.committed) and whole(twin.calls) and whole(twin.max_bytes)
+    and whole(twin.ids_since)
   if not (numbers and whole(twin.history_length) and twin.history_length > 0) then return false end
   if not twin.head then return true end
   return twin.epoch and whole(twin.stamp) and is_of_version(twin.head, twin.version)
@@ -13,7 +14,7 @@ end
 -- The twin: its state, its head commit and its settings.
 local function read_twin()
   local m = redis.call('HMGET', META, 'version', 'epoch', 'head', 'bytes', 'stamp', 'committed', 'calls',
-    'history_length', 'validation', 'model_hash', 'checks', 'max_bytes', 'auto_timestamp', 'history')
+    'history_length', 'validation', 'model_hash', 'checks', 'max_bytes', 'auto_timestamp', 'history', 'ids_since', 'sharded')
   local state, head = redis.call('GET', STATE), m[1] and m[3]
   if state and not head then corrupt(META, 'is missing, while there is a state: something else wrote it') end
   if m[1] then check_state(state, m[4]) end
@@ -22,7 +23,7 @@ local function read_twin()
     stamp = tonumber(m[5]), committed = tonumber(m[6] or 0), calls = tonumber(m[7] or 0),
     history_length = tonumber(m[8] or 1000), validation = m[9] or 'standard', model_hash = m[10] or nil,
     checks = m[11] or nil, max_bytes = tonumber(m[12] or 1048576), auto_timestamp = m[13] ~= '0',
-    compact = m[14] == 'compact',
+    compact = m[14] == 'compact', ids_since = tonumber(m[15] or 0), sharded = m[16] == '1',
   }
   if not is_ours(twin) then corrupt(META, 'holds what no commit wrote: something else wrote it') end
   return twin

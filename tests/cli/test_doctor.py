@@ -237,7 +237,7 @@ def test_what_may_not_be_seen_is_said(run: Run, twin: StateManager, limited: Lim
     said = levels(run, "--url", limited("~*", "&*", "+@all", "-config", "-info", "-acl", "-time"), code=1)
     assert said["version"] == ["warning: this user may not ask for INFO: could not look"]
     assert said["notifications"] == ["warning: this user may not ask for CONFIG: could not look"]
-    assert said["rights"] == ["problem: user '<user>' may not: TIME"]
+    assert said["rights"] == ["problem: user '<user>' may not: TIME, INFO"]
 
 
 def test_without_eval_nothing_works(run: Run, twin: StateManager, limited: Limited) -> None:

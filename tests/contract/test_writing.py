@@ -11,6 +11,7 @@ from circman_redis import (
     InvalidJSON,
     JSONText,
     NoState,
+    RetryExpired,
     StateConflict,
     StateManager,
     StateTooLarge,
@@ -211,6 +212,26 @@ def test_a_repeated_commit_id_applies_once(twin: StateManager) -> None:
         first.committed_at,
     )
     assert twin.get_current_state()["n"] == 2
+
+
+def test_an_id_tells_an_old_retry_from_a_new_commit(
+    twin: StateManager, other_process: Managers, raw: redis.Redis
+) -> None:
+    """Whoever says it again, and however idle the one was who makes a new one."""
+    late = other_process()
+    twin.update_state({"n": -1})
+    kept = twin.new_commit_id()
+    for n in range(2 * 2048 // 512 + 1):
+        twin.update_many([{"n": n}])
+        raw.hset(twin.keys.meta, "calls", 512 * n + 511)  # or it would take thousands of calls
+    assert int(raw.hget(twin.keys.meta, "ids_since") or 0) > 0
+    before = twin.snapshot().version
+    with pytest.raises(RetryExpired, match="look in the history"):
+        late.update_state({"late": 1}, commit_id=kept)
+    assert late.update_state({"late": 2}).version == before + 1
+    assert late.modify(lambda state: state | {"late": 3}).version == before + 2
+    assert late.update_state({"late": 4}, commit_id=late.new_commit_id()).version == before + 3
+    assert late.update_state({"late": 5}, commit_id="of-my-own").version == before + 4
 
 
 def test_a_repeated_batch_applies_once(twin: StateManager) -> None:

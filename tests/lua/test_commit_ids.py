@@ -142,7 +142,9 @@ def test_a_retry_from_before_the_window_is_refused(raw: RawTwin) -> None:
     replies = [raw.merge("{}", commit_id=str(n)) for n in range(9)]  # rotates at the 4th and the 8th call
     with raw.refused("EXPIRED") as refusal:
         raw.merge("{}", commit_id="0", age=10_000)
-    assert refusal.details == {"id": "0", "remembered_since": replies[3].committed_at}
+    newest = microseconds(parse_timestamp(replies[8].committed_at))
+    since = replies[3].committed_at
+    assert refusal.details == {"id": "0", "remembered_since": since, "age": 10_000, "committed": newest}
     assert raw.merge("{}", commit_id="3", age=10_000) == replies[3]._replace(duplicate=1)
 
 
@@ -156,6 +158,21 @@ def test_the_age_is_what_decides(raw: RawTwin) -> None:
         raw.merge("{}", commit_id="old", age=110_000)
     assert raw.merge("{}", commit_id="new", age=0).duplicate == 0
     assert raw.merge("{}", commit_id="", age=110_000).duplicate == 0
+
+
+def test_an_id_says_when_it_was_made(raw: RawTwin) -> None:
+    """So a retry from another process, which cannot say its age, is refused too; and a new id is not."""
+    raw.constants["ID_WINDOW"] = 4
+    replies = [raw.merge("{}", commit_id=f"c.{0:013x}.{n}") for n in range(7)]
+    raw.merge("{}", commit_id="c.0000000000000.7")
+    since, newest = (microseconds(parse_timestamp(replies[n].committed_at)) for n in (3, 6))
+    for made in (0, since):
+        with raw.refused("EXPIRED") as refusal:
+            raw.merge("{}", commit_id=f"c.{made:013x}.new")
+        assert refusal.details["age"] == 0
+    assert raw.merge("{}", commit_id=f"c.{newest:013x}.new").duplicate == 0
+    assert raw.merge("{}", commit_id="c.0000000000000.3").duplicate == 1
+    assert raw.merge("{}", commit_id="c.of.mine").duplicate == 0
 
 
 def test_a_clock_that_went_back_does_not_let_old_retries_in(raw: RawTwin) -> None:
