@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-import redis.asyncio
 from pydantic import BaseModel
 
 from circman_redis import connection, files, protocol, reads, verify
@@ -65,14 +64,26 @@ class AsyncStateManager(Manager):
         results: files.ResultsManager | str | Path | None = None,
         timeout: float | None = None,
         retries: int | None = None,
-        client: redis.asyncio.Redis | None = None,
+        durability: str | None = None,
+        read_from: str | None = None,
+        allow_eviction: bool | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        password_file: str | Path | None = None,
+        ca_file: str | Path | None = None,
+        cert_file: str | Path | None = None,
+        key_file: str | Path | None = None,
+        client: connection.AsyncClient | None = None,
     ) -> Self:
         """The manager of this twin in this event loop: the one that there is, or a new one."""
         asked, loop = Asked.of(locals()), running_loop()
         return cls._only_one(asked, loop) if loop else cls._new(asked, asked.key(None))
 
     def _begin(self, asked: Asked) -> None:
-        self._link = Link(self._twin, None if asked.client is None else connection.adopt_async(asked.client))
+        adopted = None
+        if asked.client is not None:
+            adopted = connection.adopt_async(asked.client, asked.settings, self.keys.state)
+        self._link = Link(self._twin, adopted)
 
     def _ask_again(self, asked: Asked) -> None:
         super()._ask_again(asked)
@@ -93,9 +104,11 @@ class AsyncStateManager(Manager):
         expected_version: int | None = None,
         actor: str | None = None,
         commit_id: str | None = None,
+        durability: str | None = None,
     ) -> Commit:
         """Replaces the whole state."""
-        return await self._link.drive(self._twin.set(state, Options(expected_version, actor, commit_id)))
+        options = Options(expected_version, actor, commit_id, durability)
+        return await self._link.drive(self._twin.set(state, options))
 
     async def update_state(
         self,
@@ -104,9 +117,11 @@ class AsyncStateManager(Manager):
         expected_version: int | None = None,
         actor: str | None = None,
         commit_id: str | None = None,
+        durability: str | None = None,
     ) -> Commit:
         """Merges updates into the state: a JSON Merge Patch (RFC 7396), in which None removes a member."""
-        return await self._link.drive(self._twin.update(updates, Options(expected_version, actor, commit_id)))
+        options = Options(expected_version, actor, commit_id, durability)
+        return await self._link.drive(self._twin.update(updates, options))
 
     async def update_many(
         self,
@@ -115,9 +130,11 @@ class AsyncStateManager(Manager):
         expected_version: int | None = None,
         actor: str | None = None,
         commit_id: str | None = None,
+        durability: str | None = None,
     ) -> list[Commit]:
         """Merges up to 1,000 updates in one round trip: a version each, all or none."""
-        return await self._link.drive(self._twin.update_many(updates, Options(expected_version, actor, commit_id)))
+        options = Options(expected_version, actor, commit_id, durability)
+        return await self._link.drive(self._twin.update_many(updates, options))
 
     async def adjust(
         self,
@@ -126,9 +143,11 @@ class AsyncStateManager(Manager):
         expected_version: int | None = None,
         actor: str | None = None,
         commit_id: str | None = None,
+        durability: str | None = None,
     ) -> Commit:
         """Adds numbers in place, atomically; several places at once, all or none."""
-        return await self._link.drive(self._twin.adjust(deltas, Options(expected_version, actor, commit_id)))
+        options = Options(expected_version, actor, commit_id, durability)
+        return await self._link.drive(self._twin.adjust(deltas, options))
 
     async def modify(
         self,
@@ -138,9 +157,11 @@ class AsyncStateManager(Manager):
         expected_version: int | None = None,
         actor: str | None = None,
         commit_id: str | None = None,
+        durability: str | None = None,
     ) -> Commit:
         """Reads the state, has it changed, commits if nobody was faster, else again."""
-        return await self._link.drive(self._twin.modify(change, Options(expected_version, actor, commit_id), attempts))
+        options = Options(expected_version, actor, commit_id, durability)
+        return await self._link.drive(self._twin.modify(change, options, attempts))
 
     async def new_commit_id(self) -> str:
         """An id for one commit, to be kept until its outcome is known: with it any process may say the call again.
@@ -299,7 +320,7 @@ class AsyncStateManager(Manager):
     # --- itself ----------------------------------------------------------------------------------------------
 
     @property
-    def client(self) -> redis.asyncio.Redis:
+    def client(self) -> connection.AsyncClient:
         """The redis-py client underneath, for what this class does not do.
 
         Raises:

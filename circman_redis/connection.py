@@ -1,41 +1,45 @@
-"""A URL becomes a client of redis-py."""
+"""A URL becomes a client of redis-py, and a way to send one twin's calls."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakSet
 
 import redis
 import redis.asyncio
 import redis.asyncio.retry
+import redis.asyncio.sentinel
 import redis.retry
+import redis.sentinel
 from redis.asyncio.client import PubSub as AsyncPubSub
 from redis.client import PubSub
 
+from circman_redis.cluster import AsyncCluster, Cluster
 from circman_redis.errors import UsageError
-from circman_redis.pool import Pool, SharedPool
-from circman_redis.retries import NO_ASYNC_RETRY, NO_RETRY, async_retry_of, retry_of
+from circman_redis.pool import Pool, SentinelPool, SharedPool, SharedSentinelPool
+from circman_redis.retries import NO_ASYNC_RETRY, NO_RETRY, AsyncRetry, Retry
 from circman_redis.sending import AsyncSender, Sender
 from circman_redis.settings import Settings
+from circman_redis.urls import Location, locate, named_folder
 
 if TYPE_CHECKING:
     from circman_redis.embedded import EmbeddedServer
 
+Client: TypeAlias = redis.Redis | redis.RedisCluster
+AsyncClient: TypeAlias = redis.asyncio.Redis | redis.asyncio.RedisCluster
 
-EMBEDDED = "embedded://"
+SENTINEL_PATIENCE = 1.0
+"""Seconds to wait for a Sentinel at most: there are others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A server, and the client that speaks with it.
+    """A server, or several that are one, and the way to the keys of a twin.
 
     Attributes:
         client: bytes in, bytes out.
@@ -44,130 +48,286 @@ class Store:
         pubsub: makes a listener, on a connection of its own that is not made again by itself.
         send: sends a command, its name first, and returns its reply.
         retry: how it is sent again.
+        read: the same as ``send``, to a replica; None where nobody asked for that.
+        db: the number of the database.
+        sharded: whether it is a cluster, in which events come by sharded pub/sub.
     """
 
-    client: redis.Redis
+    client: Client
     name: str
     close: Callable[[], None]
     pubsub: Callable[[], PubSub]
     send: Callable[..., Any]
     retry: redis.retry.Retry
-
-    @property
-    def db(self) -> int:
-        """The number of the database."""
-        return _database(self.client)
+    read: Callable[..., Any] | None = None
+    db: int = 0
+    sharded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class AsyncStore:
     """The same for the tasks of one event loop."""
 
-    client: redis.asyncio.Redis
+    client: AsyncClient
     name: str
     close: Callable[[], Awaitable[None]]
-    pubsub: Callable[[], AsyncPubSub]
+    pubsub: Callable[[], Awaitable[AsyncPubSub]]
     send: Callable[..., Awaitable[Any]]
     retry: redis.asyncio.retry.Retry
-
-    @property
-    def db(self) -> int:
-        """The number of the database."""
-        return _database(self.client)
+    read: Callable[..., Awaitable[Any]] | None = None
+    db: int = 0
+    sharded: bool = False
 
 
-def identity(url: str | None) -> str:
-    """What makes two URLs the same server, however they are spelled: no password, no defaults left out.
-
-    Raises:
-        UsageError: for a URL that cannot be read, or whose scheme is not known.
-    """
-    if url is None or url.startswith(EMBEDDED):
-        return EMBEDDED + str(_embedded_folder(url))
-    try:
-        parts = urlsplit(url)
-        port = parts.port or 6379
-    except ValueError:
-        # Without the reason, which shows a part of what stands in the place of the host: maybe of a password.
-        advice = "it cannot be read; in a password write / as %2F, # as %23, ? as %3F, @ as %40, [ as %5B"
-        raise UsageError(f"url {without_password(url)!r}: {advice}") from None
-    if parts.scheme not in {"redis", "rediss", "unix"}:
-        known = "redis://host:6379/0, rediss://..., unix:///path or embedded:///folder"
-        raise UsageError(f"url {without_password(url)!r}: use {known}")
-    options = dict(parse_qsl(parts.query))
-    options.pop("password", None)
-    path = parts.path if parts.scheme == "unix" else ""
-    database = options.pop("db", "" if path else parts.path.strip("/")) or "0"
-    place = path or f"{parts.hostname or 'localhost'}:{port}"
-    more = "".join(f"&{name}={value}" for name, value in sorted(options.items()))
-    return f"{parts.scheme}://{parts.username or ''}@{place}?db={database}{more}"
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown.
-
-    A password that was not percent-encoded may hold any character: all before the last @ is taken for its.
-    """
-    scheme, mark, rest = url.partition("://") if "://" in url else ("", "", url)
-    if scheme not in {"unix", "embedded"} or not rest.startswith("/"):
-        credentials, at, rest = rest.rpartition("@")
-        user = credentials.partition(":")[0]
-        rest = f"{user}@{rest}" if at and user else rest
-    path, question, query = rest.partition("?")
-    options = [one for one in query.split("&") if not one.lower().startswith("password=")]
-    return scheme + mark + path + (question if any(options) else "") + "&".join(options)
-
-
-def place(url: str | None) -> str:
-    """What a server is called in messages."""
-    if url is None or url.startswith(EMBEDDED):
-        return f"embedded server in {_embedded_folder(url)}"
-    return without_password(url)
-
-
-def connect(settings: Settings) -> Store:
+def connect(settings: Settings, key: str) -> Store:
     """The store that the settings name; an embedded server is started where none runs yet.
+
+    Args:
+        settings: where it is, and how to connect.
+        key: one of the twin's keys: in a cluster it says which node.
 
     Raises:
         UsageError: for a URL that cannot be read.
         EmbeddedUnavailable: where the embedded server cannot be had or started.
     """
-    server = _open_embedded(settings.redis_url)
-    pool = partial(_pool, redis.ConnectionPool, settings, server)
-    client = redis.Redis.from_pool(pool(retry_of(settings.retries)))
-    sender = Sender(client)
+    where = locate(settings.redis_url)
+    retry = Retry(settings.retries, settings.timeout)
+    if where.kind == "cluster":
+        options = {**_options(settings, where), "retry": NO_RETRY}
+        cluster = Cluster(partial(_cluster, where, options), key)
+        return _cluster_store(cluster, where.name, settings, retry, cluster.close)
+    way = _Way(settings, where)
+    client = redis.Redis.from_pool(way.pool(retry))
+    sender = Sender(client.connection_pool)
+    reader = Sender(way.pool(retry, is_master=False)) if settings.read_from == "replica" else None
 
     def close() -> None:
         sender.close()
         client.close()
-        if server:
-            server.close()
+        if reader:
+            reader.close()
+        way.close()
 
     def pubsub() -> PubSub:
-        return PubSub(pool(NO_RETRY, health_check_interval=0), push_handler_func=_as_it_is)
+        return PubSub(way.pool(NO_RETRY, health_check_interval=0), push_handler_func=_as_it_is)
 
-    return Store(client, place(settings.redis_url), close, pubsub, sender, retry_of(settings.retries))
+    return Store(client, where.name, close, pubsub, sender, retry, reader, _database(client))
 
 
-async def connect_async(settings: Settings) -> AsyncStore:
+async def connect_async(settings: Settings, key: str) -> AsyncStore:
     """The same for asyncio."""
-    server = await asyncio.to_thread(_open_embedded, settings.redis_url)
-    client = redis.asyncio.Redis.from_pool(_pool(SharedPool, settings, server, async_retry_of(settings.retries)))
+    where = locate(settings.redis_url)
+    retry = AsyncRetry(settings.retries, settings.timeout)
+    if where.kind == "cluster":
+        options = {**_options(settings, where), "retry": NO_ASYNC_RETRY}
+        cluster = AsyncCluster(_async_cluster(where, options), key)
+        return _async_cluster_store(cluster, where.name, settings, retry, cluster.close)
+    way = await asyncio.to_thread(_AsyncWay, settings, where)
+    client = redis.asyncio.Redis.from_pool(way.pool(retry))
+    reader = way.pool(retry, is_master=False) if settings.read_from == "replica" else None
     listening: WeakSet[AsyncPubSub] = WeakSet()
 
     async def close() -> None:
         with suppress(redis.RedisError):  # of a server that does not answer any more
             await asyncio.gather(client.aclose(), *(one.aclose() for one in listening))  # type: ignore[no-untyped-call]
-        if server:
-            server.close()
+            if reader:
+                await reader.aclose()
+        await way.close()
 
-    def pubsub() -> AsyncPubSub:
-        pool = _pool(Pool, settings, server, NO_ASYNC_RETRY, health_check_interval=0)
+    async def pubsub() -> AsyncPubSub:
+        pool = way.pool(NO_ASYNC_RETRY, shared=False, health_check_interval=0)
         listening.add(one := AsyncPubSub(pool, push_handler_func=_as_it_is_async))
         return one
 
-    retry = async_retry_of(settings.retries)
-    return AsyncStore(client, place(settings.redis_url), close, pubsub, AsyncSender(client), retry)
+    sender = AsyncSender(client.connection_pool)
+    reading = AsyncSender(reader) if reader else None
+    return AsyncStore(client, where.name, close, pubsub, sender, retry, reading, _database(client))
+
+
+def adopt(client: Client, settings: Settings, key: str) -> Store:
+    """The store behind a client of the caller's own, who also closes it.
+
+    Raises:
+        UsageError: for a client that decodes its replies, or has no replica to read from.
+    """
+    _check_client(client, (redis.Redis, redis.RedisCluster), "redis.Redis or redis.RedisCluster")
+    # The retries are ours to make: the client's own would send a commit again as if for the first time.
+    retry = Retry(settings.retries, settings.timeout)
+    if isinstance(client, redis.RedisCluster):
+        cluster = Cluster(lambda: client, key)
+        return _cluster_store(cluster, "cluster", settings, retry, cluster.give_back)
+    _check_replica(settings, "client")
+    sender = Sender(client.connection_pool, keeps=False)
+    return Store(client, _place_of(client), lambda: None, client.pubsub, sender, retry, None, _database(client))
+
+
+def adopt_async(client: AsyncClient, settings: Settings, key: str) -> AsyncStore:
+    """The same for asyncio."""
+    kinds = (redis.asyncio.Redis, redis.asyncio.RedisCluster)
+    _check_client(client, kinds, "redis.asyncio.Redis or redis.asyncio.RedisCluster")
+    retry = AsyncRetry(settings.retries, settings.timeout)
+    if isinstance(client, redis.asyncio.RedisCluster):
+        cluster = AsyncCluster(client, key)
+        return _async_cluster_store(cluster, "cluster", settings, retry, cluster.give_back)
+    _check_replica(settings, "client")
+
+    async def close() -> None:
+        pass
+
+    async def pubsub() -> AsyncPubSub:
+        return client.pubsub()
+
+    sender = AsyncSender(client.connection_pool)
+    return AsyncStore(client, _place_of(client), close, pubsub, sender, retry, None, _database(client))
+
+
+class _Way:
+    """To one server, or to the one that Sentinels name: makes the pools of connections to it."""
+
+    def __init__(self, settings: Settings, where: Location) -> None:
+        _check_replica(settings, where.kind)
+        self._where = where
+        self._options = _options(settings, where)
+        self._server = _open_embedded(settings.redis_url) if where.kind == "embedded" else None
+        self._sentinel = None
+        if where.kind == "sentinel":
+            options = _sentinel_options(self._options, where)
+            options["retry"] = NO_RETRY
+            self._sentinel = redis.sentinel.Sentinel(where.nodes, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+
+    def pool(self, retry: object, *, is_master: bool = True, **forced: Any) -> Any:
+        """Connections; ``forced`` is what the URL cannot change."""
+        options = {**self._options, "retry": retry, **forced}
+        if self._sentinel:
+            kind = partial(redis.sentinel.SentinelConnectionPool, self._where.service, self._sentinel)
+            return _checked(partial(kind, is_master=is_master), options, self._where.name)
+        if self._server:
+            from circman_redis._embedded_connection import EmbeddedConnection  # noqa: PLC0415 - rarely needed
+
+            options |= {"connection_class": EmbeddedConnection, "server": self._server}
+        return _checked(redis.ConnectionPool, options, self._where.name)
+
+    def close(self) -> None:
+        """Lets go of what the pools needed."""
+        if self._sentinel:
+            self._sentinel.close()
+        if self._server:
+            self._server.close()
+
+
+class _AsyncWay:
+    """The same for asyncio. It is made in a thread, for an embedded server may have to be started."""
+
+    def __init__(self, settings: Settings, where: Location) -> None:
+        _check_replica(settings, where.kind)
+        self._where = where
+        self._options = _options(settings, where)
+        self._server = _open_embedded(settings.redis_url) if where.kind == "embedded" else None
+        self._sentinel = None
+        if where.kind == "sentinel":
+            options = _sentinel_options(self._options, where)
+            options["retry"] = NO_ASYNC_RETRY
+            made = redis.asyncio.sentinel.Sentinel(where.nodes, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+            self._sentinel = made
+
+    def pool(self, retry: object, *, is_master: bool = True, shared: bool = True, **forced: Any) -> Any:
+        """Connections, to be shared by tasks or not; ``forced`` is what the URL cannot change."""
+        options = {**self._options, "retry": retry, **forced}
+        if self._sentinel:
+            kind = SharedSentinelPool if shared else SentinelPool
+            options |= {"service_name": self._where.service, "sentinel_manager": self._sentinel}
+            return _checked(partial(kind, is_master=is_master), options, self._where.name)
+        if self._server:
+            from circman_redis._embedded_connection import AsyncEmbeddedConnection  # noqa: PLC0415 - rarely needed
+
+            options |= {"connection_class": AsyncEmbeddedConnection, "server": self._server}
+        elif "path" in options:
+            options["connection_class"] = redis.asyncio.UnixDomainSocketConnection
+        elif options.pop("connection_class", None):
+            options["connection_class"] = redis.asyncio.SSLConnection
+        return _checked(SharedPool if shared else Pool, options, self._where.name)
+
+    async def close(self) -> None:
+        """Lets go of what the pools needed."""
+        if self._sentinel:
+            with suppress(redis.RedisError):
+                await self._sentinel.aclose()
+        if self._server:
+            self._server.close()
+
+
+def _options(settings: Settings, where: Location) -> dict[str, Any]:
+    """What connections are made with: as the URL says, else the settings."""
+    patience = settings.timeout / 2  # so that a call whose answer is lost has time for another try
+    options = {"socket_timeout": patience, "socket_connect_timeout": patience, "health_check_interval": 30}
+    return {**options, **settings.credentials, **settings.certificates(where), **where.options}
+
+
+def _sentinel_options(options: Mapping[str, Any], where: Location) -> dict[str, Any]:
+    """What connections to Sentinels are made with: their own user and password, and the same TLS."""
+    patience = {name: min(options[name], SENTINEL_PATIENCE) for name in ("socket_timeout", "socket_connect_timeout")}
+    tls = {name: value for name, value in options.items() if name.startswith("ssl")}
+    return {**patience, **tls, **where.sentinel_options}
+
+
+def _checked(kind: Callable[..., Any], options: Mapping[str, Any], name: str) -> Any:
+    """A pool, whose options a connection takes."""
+    try:
+        pool = kind(**options)
+        # Not connected yet: only to meet options that no connection takes.
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError, redis.RedisError) as error:
+        raise UsageError(f"url {name!r}: {error}") from error
+    if pool.get_encoder().decode_responses:
+        raise UsageError(f"url {name!r}: without decode_responses; replies are read as bytes")
+    return pool
+
+
+# --- clusters --------------------------------------------------------------------------------------------------------
+
+
+def _cluster(where: Location, options: Mapping[str, Any]) -> redis.RedisCluster:
+    nodes = [redis.cluster.ClusterNode(host, port) for host, port in where.nodes]  # type: ignore[no-untyped-call]
+    try:
+        return redis.RedisCluster(startup_nodes=nodes, require_full_coverage=False, **options)
+    except TypeError as error:
+        raise UsageError(f"url {where.name!r}: {error}") from error
+
+
+def _async_cluster(where: Location, options: Mapping[str, Any]) -> redis.asyncio.RedisCluster:
+    nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in where.nodes]
+    try:
+        return redis.asyncio.RedisCluster(startup_nodes=nodes, require_full_coverage=False, **options)
+    except TypeError as error:
+        raise UsageError(f"url {where.name!r}: {error}") from error
+
+
+def _cluster_store(cluster: Cluster, name: str, settings: Settings, retry: Retry, close: Callable[[], None]) -> Store:
+    client = cluster.connect(retry, name)
+    reader = cluster.read if settings.read_from == "replica" else None
+
+    def pubsub() -> PubSub:
+        return PubSub(cluster.listening_pool(), push_handler_func=_as_it_is)
+
+    return Store(client, name, close, pubsub, cluster.send, retry, reader, sharded=True)
+
+
+def _async_cluster_store(
+    cluster: AsyncCluster,
+    name: str,
+    settings: Settings,
+    retry: AsyncRetry,
+    close: Callable[[], Awaitable[None]],
+) -> AsyncStore:
+    reader = cluster.read if settings.read_from == "replica" else None
+
+    async def pubsub() -> AsyncPubSub:
+        return AsyncPubSub(await cluster.listening_pool(), push_handler_func=_as_it_is_async)
+
+    return AsyncStore(cluster.client, name, close, pubsub, cluster.send, retry, reader, sharded=True)
+
+
+# --- what both ways need ---------------------------------------------------------------------------------------------
 
 
 def _as_it_is(message: Any) -> Any:
@@ -179,63 +339,16 @@ async def _as_it_is_async(message: Any) -> Any:
     return message
 
 
-def adopt(client: redis.Redis) -> Store:
-    """The store behind a client of the caller's own, who also closes it.
-
-    Raises:
-        UsageError: for a client that decodes its replies.
-    """
-    _check_client(client, redis.Redis)
-    sender = Sender(client, keeps=False)
-    # Its retries as it has them, but ours to make: it would send a commit again as if for the first time.
-    retry = copy(client.get_retry()) or NO_RETRY
-    return Store(client, _place_of(client), lambda: None, client.pubsub, sender, retry)
-
-
-def adopt_async(client: redis.asyncio.Redis) -> AsyncStore:
-    """The same for asyncio."""
-    _check_client(client, redis.asyncio.Redis)
-
-    async def close() -> None:
-        pass
-
-    retry = copy(client.get_retry()) or NO_ASYNC_RETRY
-    return AsyncStore(client, _place_of(client), close, client.pubsub, AsyncSender(client), retry)
-
-
-def _check_client(client: Any, kind: type[Any]) -> None:
-    if not isinstance(client, kind):
-        module = kind.__module__.removesuffix(".client")
-        raise UsageError(f"client={client!r}: wanted a {module}.{kind.__name__}")
+def _check_client(client: Any, kinds: tuple[type[Any], ...], wanted: str) -> None:
+    if not isinstance(client, kinds):
+        raise UsageError(f"client={client!r}: wanted a {wanted}")
     if client.get_encoder().decode_responses:
         raise UsageError("client: make it without decode_responses=True; replies are read as bytes")
 
 
-def _pool(kind: type[Any], settings: Settings, server: EmbeddedServer | None, retry: object, **forced: Any) -> Any:
-    """Connections to the server that the settings name; ``forced`` is what the URL cannot change."""
-    options = {
-        "socket_timeout": settings.timeout,
-        "socket_connect_timeout": settings.timeout,
-        "retry": retry,
-        "health_check_interval": 30,
-    }
-    if server:
-        from circman_redis import _embedded_connection as kinds  # noqa: PLC0415 - only those who use it need it
-
-        is_async = issubclass(kind, Pool)
-        connection_class = kinds.AsyncEmbeddedConnection if is_async else kinds.EmbeddedConnection
-        return kind(connection_class=connection_class, server=server, **{**options, **forced})
-    url = settings.redis_url or ""
-    try:
-        pool = kind.from_url(url, **options)
-        pool.connection_kwargs.update(forced)
-        # Not connected yet: only to meet options that no connection takes.
-        pool.connection_class(**pool.connection_kwargs)
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"url {without_password(url)!r}: {error}") from error
-    if pool.get_encoder().decode_responses:
-        raise UsageError(f"url {without_password(url)!r}: without decode_responses; replies are read as bytes")
-    return pool
+def _check_replica(settings: Settings, kind: str) -> None:
+    if settings.read_from == "replica" and kind != "sentinel":
+        raise UsageError("read_from='replica': use the URL of Sentinels or of a cluster, which know the replicas")
 
 
 def _database(client: redis.Redis | redis.asyncio.Redis) -> int:
@@ -243,34 +356,14 @@ def _database(client: redis.Redis | redis.asyncio.Redis) -> int:
 
 
 def _place_of(client: redis.Redis | redis.asyncio.Redis) -> str:
-    """The same for a client of the caller's own."""
+    """The server of a client of the caller's own."""
     facts = client.connection_pool.connection_kwargs
     if "path" in facts:
         return f"unix://{facts['path']}"
     return f"redis://{facts['host']}:{facts.get('port', 6379)}/{facts.get('db', 0)}" if "host" in facts else "client"
 
 
-def _open_embedded(url: str | None) -> EmbeddedServer | None:
-    """A use of the embedded server, where the URL names one."""
-    if url is not None and not url.startswith(EMBEDDED):
-        return None
+def _open_embedded(url: str | None) -> EmbeddedServer:
     from circman_redis import embedded  # noqa: PLC0415 - only those who use it need what it needs
 
-    return embedded.open_server(None if url is None or url == EMBEDDED else _folder(url))
-
-
-def _embedded_folder(url: str | None) -> Path:
-    """The real folder of an embedded server."""
-    if url is None or url == EMBEDDED:
-        from circman_redis._embedded_folder import default_folder  # noqa: PLC0415 - needs what only the extra brings
-
-        return default_folder().resolve()
-    return _folder(url).resolve()
-
-
-def _folder(url: str) -> Path:
-    parts = urlsplit(url)
-    path = unquote(parts.netloc + parts.path)
-    if not path.startswith("/"):
-        raise UsageError(f"url {url!r}: name the folder by its full path, embedded:///some/folder")
-    return Path(path)
+    return embedded.open_server(named_folder(url))

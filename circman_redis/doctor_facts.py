@@ -11,7 +11,7 @@ import redis
 
 from circman_redis import rules
 from circman_redis.codec import decode, encode
-from circman_redis.connection import Store
+from circman_redis.connection import Client, Store
 from circman_redis.driver import Driver
 from circman_redis.keys import TwinKeys
 from circman_redis.results import Disagreement
@@ -87,7 +87,7 @@ def server_name(info: Mapping[str, Any]) -> tuple[str, str]:
     return "Redis", str(info.get("redis_version", "unknown"))
 
 
-def read_server(client: redis.Redis, keys: TwinKeys, place: str, *, embedded: bool) -> ServerFacts:
+def read_server(client: Client, keys: TwinKeys, place: str, *, embedded: bool) -> ServerFacts:
     """Asks a server about itself.
 
     Raises:
@@ -121,7 +121,7 @@ def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _config(client: redis.Redis) -> dict[str, str]:
+def _config(client: Client) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in _SETTINGS:
         answer = _unless_refused(lambda name=name: client.config_get(name))
@@ -129,7 +129,7 @@ def _config(client: redis.Redis) -> dict[str, str]:
     return found
 
 
-def _offset(client: redis.Redis) -> float:
+def _offset(client: Client) -> float:
     before = time.time()
     seconds, microseconds = client.time()
     return float(seconds + microseconds / 1e6 - (before + time.time()) / 2)
@@ -183,7 +183,7 @@ def needed_commands(keys: TwinKeys) -> list[tuple[str, ...]]:
     ]
 
 
-def _missing_rights(client: redis.Redis, keys: TwinKeys) -> tuple[str, ...] | None:
+def _missing_rights(client: Client, keys: TwinKeys) -> tuple[str, ...] | None:
     commands = needed_commands(keys)
     try:
         missing = client.eval(_MISSING_RIGHTS, 0, encode([list(one) for one in commands], root="any"))
@@ -217,7 +217,7 @@ def read_twin(store: Store, keys: TwinKeys) -> TwinFacts:
     return facts
 
 
-def _read_expiring(client: redis.Redis, keys: TwinKeys, facts: TwinFacts) -> None:
+def _read_expiring(client: Client, keys: TwinKeys, facts: TwinFacts) -> None:
     names = [getattr(keys, part) for part in _KEYS]
     with client.pipeline(transaction=False) as pipe:
         for name in names:
@@ -225,7 +225,7 @@ def _read_expiring(client: redis.Redis, keys: TwinKeys, facts: TwinFacts) -> Non
         facts.expiring = [name for name, left in zip(names, pipe.execute(), strict=True) if left >= 0]
 
 
-def _read_state(client: redis.Redis, keys: TwinKeys, facts: TwinFacts) -> None:
+def _read_state(client: Client, keys: TwinKeys, facts: TwinFacts) -> None:
     with client.pipeline(transaction=True) as pipe:
         pipe.get(keys.state)
         pipe.hmget(keys.meta, "version", "validation")

@@ -12,15 +12,19 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from circman_redis import protocol, scripts
 from circman_redis.connection import AsyncStore, Store
-from circman_redis.errors import CircmanError, StoreError, StoreUnavailable, UsageError
+from circman_redis.errors import CircmanError, NotPermitted, StoreUnavailable, Unconfirmed, UsageError
 from circman_redis.flows import Flow
 from circman_redis.keys import TwinKeys
 from circman_redis.protocol import Call
-from circman_redis.retries import is_refused, one_try
-from circman_redis.sending import Command
+from circman_redis.retries import one_try, seconds_left
+from circman_redis.sending import Answered, Command
+from circman_redis.upstream import is_lost, is_passing, kind_of
 
 T = TypeVar("T")
 S = TypeVar("S", Store, AsyncStore)
+
+MOST_SECONDS = 3600.0
+"""That a commit waits to be confirmed at most."""
 
 REMEMBERED = 10_000
 """Of how many commits that no answer came for a driver knows when they were first sent."""
@@ -99,6 +103,20 @@ class Attempts:
         return isinstance(error, ResponseError) and (self._sent == 1 or protocol.is_ours(str(error)))
 
 
+class _NotConfirmedError(Exception):
+    """A commit was made, and what was to confirm it says that it did not.
+
+    Attributes:
+        reply: to the commit.
+        behind: to what was to confirm it.
+    """
+
+    def __init__(self, reply: Any, behind: Any) -> None:
+        super().__init__(f"not confirmed: {behind!r}")
+        self.reply = reply
+        self.behind = behind
+
+
 class _Wire(Generic[S]):
     """What both drivers are made of: all that does not wait.
 
@@ -119,6 +137,7 @@ class _Wire(Generic[S]):
         self._shas = {name: scripts.load(name).sha for name in scripts.NAMES}
         self._closed = False
         self._unsure = unsure or Unsure()
+        self._reading = "EVALSHA_RO"
 
     def error(self, error: redis.RedisError, target: str, commit_id: str | None = None) -> CircmanError:
         """What an error of redis-py is to our callers.
@@ -128,23 +147,62 @@ class _Wire(Generic[S]):
             target: the script or the command, for the message.
             commit_id: of the commit that was under way.
         """
-        place = f"twin {self._keys.twin!r}: {self.store.name}"
-        lost = isinstance(error, redis.ConnectionError | redis.TimeoutError) and not is_refused(error)
         ours = protocol.error_of(str(error), self._keys)
-        if commit_id and not ours and (lost or self._unsure.first_sent(commit_id) is not None):
+        if ours:
+            return ours
+        kind = kind_of(error)
+        place = f"twin {self._keys.twin!r}: {self.store.name}"
+        if commit_id and (is_lost(error) or self._unsure.first_sent(commit_id) is not None):
             unsure = f"whether it was committed is not known: say it again with commit_id={commit_id!r}"
             return StoreUnavailable(f"{place}: {error}; {unsure}", commit_id)
-        if is_refused(error):
-            return StoreError(f"{place}: {error}; see to the user and the password in the URL")
-        if lost:
+        if kind is StoreUnavailable:
             return StoreUnavailable(f"{place}: {error}")
-        return ours or StoreError(f"{place}: {target}: {error}")
+        if kind is NotPermitted and not isinstance(error, ResponseError):
+            return NotPermitted(f"{place}: {error}; see to the user and the password")
+        return kind(f"{place}: {target}: {error}")
 
-    def _renewal(self, call: Call[Any], sha: str, attempts: Attempts | None) -> Callable[[], Command] | None:
-        """What tells the age of a commit that is sent again at the moment when it is written."""
-        if attempts is None or call.args[protocol.AGE] == 0:
-            return None
-        return lambda: _evalsha(sha, attempts.again())
+    def unconfirmed(self, call: Call[Any], error: _NotConfirmedError) -> Unconfirmed:
+        """What it is to our callers that a commit was made, and not confirmed.
+
+        Args:
+            call: the commit.
+            error: what came of it.
+        """
+        commits = protocol.parse(call, error.reply, self._keys)
+        made = f"version {commits[-1].version} was committed, and is not known to be durable"
+        advice = f"say it again with commit_id={call.commit_id!r} to wait for that again"
+        why = call.durability.missing(error.behind)
+        message = f"twin {self._keys.twin!r}: {self.store.name}: {made}: {why}; {advice}"
+        return Unconfirmed(message, commits, call.commit_id or "")
+
+    def _confirmed(self, call: Call[Any], answered: Answered) -> Any:
+        """The reply to a commit that is as durable as asked for."""
+        if call.durability.is_confirmed(answered.behind):
+            return answered.reply
+        if is_passing(answered.behind):
+            # It became a replica while the commit waited: whether the next master has it, sending it again tells.
+            raise redis.ConnectionError(str(answered.behind)) from answered.behind
+        raise _NotConfirmedError(answered.reply, answered.behind)
+
+    def _how(self, call: Call[Any], sha: str, attempts: Attempts | None) -> dict[str, Any]:
+        """How a script is sent: what it costs nothing to leave out is left out."""
+        how: dict[str, Any] = {}
+        if attempts is not None and call.args[protocol.AGE] != 0:
+            # What tells the age of a commit that is sent again, at the moment when it is written.
+            how["renew"] = lambda: _evalsha("EVALSHA", sha, attempts.again())
+        if call.durability.kind != "none":
+            how["behind"] = lambda: call.durability.command(min(seconds_left(), MOST_SECONDS))
+        return how
+
+    def _script_command(self, call: Call[Any]) -> str:
+        return self._reading if call.is_reading else "EVALSHA"
+
+    def _cannot_read_only(self, error: ResponseError) -> bool:
+        """Whether the server is older than EVALSHA_RO: then EVALSHA has to do."""
+        if self._reading == "EVALSHA" or not str(error).lower().startswith("unknown command"):
+            return False
+        self._reading = "EVALSHA"
+        return True
 
     def _check(self) -> None:
         if self._closed:
@@ -178,6 +236,19 @@ class Driver(_Wire[Store]):
             reply = self._once(call) if once else self._ask(call)
         except redis.RedisError as error:
             raise self.error(error, call.target, call.commit_id) from error
+        except _NotConfirmedError as error:
+            raise self.unconfirmed(call, error) from error
+        return protocol.parse(call, reply, self._keys)
+
+    def read(self, call: Call[T]) -> T:
+        """One round trip of a call that only reads: to a replica, where the manager is to read from one."""
+        if self.store.read is None:
+            return self.run(call)
+        self._check()
+        try:
+            reply = self._with_retries(partial(self._send, call, send=self.store.read))
+        except redis.RedisError as error:
+            raise self.error(error, call.target) from error
         return protocol.parse(call, reply, self._keys)
 
     def drive(self, flow: Flow[T]) -> T:
@@ -203,23 +274,29 @@ class Driver(_Wire[Store]):
     def _with_retries(self, send: Callable[[], Any]) -> Any:
         return self.store.retry.call_with_retry(send, lambda _: None)
 
-    def _send(self, call: Call[Any], attempts: Attempts | None = None) -> Any:
+    def _send(self, call: Call[Any], attempts: Attempts | None = None, send: Callable[..., Any] | None = None) -> Any:
+        send = send or self.store.send
         sha = self._shas.get(call.target)
         if sha is None:
-            return self.store.send(call.target, *call.keys, *call.args)
-        renew = self._renewal(call, sha, attempts)
+            return send(call.target, *call.keys, *call.args)
+        how = self._how(call, sha, attempts)
         try:
-            return self.store.send(*_evalsha(sha, call), renew=renew)
+            reply = send(*_evalsha(self._script_command(call), sha, call), **how)
         except NoScriptError:
-            return self._load_and_send(attempts.again() if attempts else call)
+            reply = self._load_and_send(attempts.again() if attempts else call, send, how)
+        except ResponseError as error:
+            if not self._cannot_read_only(error):
+                raise
+            reply = self._send(call, attempts, send)
+        return self._confirmed(call, reply) if isinstance(reply, Answered) else reply
 
-    def _load_and_send(self, call: Call[Any]) -> Any:
+    def _load_and_send(self, call: Call[Any], send: Callable[..., Any], how: dict[str, Any]) -> Any:
         script = scripts.load(call.target)
-        self.store.send("SCRIPT", "LOAD", script.text)
+        send("SCRIPT", "LOAD", script.text)
         try:
-            return self.store.send(*_evalsha(script.sha, call))
-        except NoScriptError:  # flushed again, just now: EVAL brings the text along
-            return self.store.send("EVAL", script.text, len(call.keys), *call.keys, *call.args)
+            return send(*_evalsha(self._script_command(call), script.sha, call), **how)
+        except NoScriptError:  # flushed again, just now, or of a slot on its way elsewhere: EVAL brings the text along
+            return send(*_eval(self._script_command(call), script.text, call), **_unrenewed(how))
 
 
 class AsyncDriver(_Wire[AsyncStore]):
@@ -234,6 +311,19 @@ class AsyncDriver(_Wire[AsyncStore]):
             reply = await (self._once(call) if once else self._ask(call))
         except redis.RedisError as error:
             raise self.error(error, call.target, call.commit_id) from error
+        except _NotConfirmedError as error:
+            raise self.unconfirmed(call, error) from error
+        return protocol.parse(call, reply, self._keys)
+
+    async def read(self, call: Call[T]) -> T:
+        """One round trip of a call that only reads, as `Driver.read`."""
+        if self.store.read is None:
+            return await self.run(call)
+        self._check()
+        try:
+            reply = await self._with_retries(partial(self._send, call, send=self.store.read))
+        except redis.RedisError as error:
+            raise self.error(error, call.target) from error
         return protocol.parse(call, reply, self._keys)
 
     def drive(self, flow: Flow[T]) -> Coroutine[Any, Any, T]:
@@ -259,27 +349,44 @@ class AsyncDriver(_Wire[AsyncStore]):
     def _with_retries(self, send: Callable[[], Awaitable[Any]]) -> Awaitable[Any]:
         return self.store.retry.call_with_retry(send, _nothing)
 
-    async def _send(self, call: Call[Any], attempts: Attempts | None = None) -> Any:
+    async def _send(
+        self, call: Call[Any], attempts: Attempts | None = None, send: Callable[..., Awaitable[Any]] | None = None
+    ) -> Any:
+        send = send or self.store.send
         sha = self._shas.get(call.target)
         if sha is None:
-            return await self.store.send(call.target, *call.keys, *call.args)
-        renew = self._renewal(call, sha, attempts)
+            return await send(call.target, *call.keys, *call.args)
+        how = self._how(call, sha, attempts)
         try:
-            return await self.store.send(*_evalsha(sha, call), renew=renew)
+            reply = await send(*_evalsha(self._script_command(call), sha, call), **how)
         except NoScriptError:
-            return await self._load_and_send(attempts.again() if attempts else call)
+            reply = await self._load_and_send(attempts.again() if attempts else call, send, how)
+        except ResponseError as error:
+            if not self._cannot_read_only(error):
+                raise
+            reply = await self._send(call, attempts, send)
+        return self._confirmed(call, reply) if isinstance(reply, Answered) else reply
 
-    async def _load_and_send(self, call: Call[Any]) -> Any:
+    async def _load_and_send(self, call: Call[Any], send: Callable[..., Awaitable[Any]], how: dict[str, Any]) -> Any:
         script = scripts.load(call.target)
-        await self.store.send("SCRIPT", "LOAD", script.text)
+        await send("SCRIPT", "LOAD", script.text)
         try:
-            return await self.store.send(*_evalsha(script.sha, call))
+            return await send(*_evalsha(self._script_command(call), script.sha, call), **how)
         except NoScriptError:
-            return await self.store.send("EVAL", script.text, len(call.keys), *call.keys, *call.args)
+            return await send(*_eval(self._script_command(call), script.text, call), **_unrenewed(how))
 
 
-def _evalsha(sha: str, call: Call[Any]) -> Command:
-    return ("EVALSHA", sha, len(call.keys), *call.keys, *call.args)
+def _evalsha(command: str, sha: str, call: Call[Any]) -> Command:
+    return (command, sha, len(call.keys), *call.keys, *call.args)
+
+
+def _eval(command: str, text: str, call: Call[Any]) -> Command:
+    return (command.replace("EVALSHA", "EVAL"), text, len(call.keys), *call.keys, *call.args)
+
+
+def _unrenewed(how: dict[str, Any]) -> dict[str, Any]:
+    # That would make an EVALSHA of it again. It was renewed just now.
+    return {name: value for name, value in how.items() if name != "renew"}
 
 
 async def _nothing(_: Exception) -> None:

@@ -14,6 +14,13 @@
     │   └── CorruptTwin            the twin's keys do not agree with each other        CIRCMAN_CORRUPT
     ├── StoreError                 the server, or the way to it, is at fault
     │   ├── StoreUnavailable       (ConnectionError) no answer from the server
+    │   ├── Unconfirmed            a commit was made, and is not known to be as durable as asked for
+    │   ├── NotPermitted           (PermissionError) the user is refused, or lacks a right
+    │   ├── ScriptBusy             somebody's script kept the server busy
+    │   ├── ReadOnlyReplica        the server is a replica, and takes no writes
+    │   ├── StoreFull              the server has no memory left
+    │   ├── WritesRefused          the server takes no writes: its disk, or too few replicas
+    │   ├── UnsafeEviction         the server may evict the state
     │   ├── StaleMirror            a mirror that cannot be current
     │   └── EmbeddedUnavailable    the embedded server cannot be had or started
     ├── WaitTimeout                (TimeoutError) what was waited for did not come in time
@@ -25,7 +32,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from circman_redis.results import Commit
 
 
 class CircmanError(Exception):
@@ -146,6 +156,52 @@ class StoreUnavailable(StoreError, ConnectionError):
     def __init__(self, message: str, commit_id: str | None = None) -> None:
         super().__init__(message)
         self.commit_id = commit_id
+
+
+class Unconfirmed(StoreError):
+    """A commit was made, and was not confirmed in time to be as durable as was asked for.
+
+    The same call with its ``commit_id`` waits for the confirmation again, and makes the commit anew where a failover
+    has lost it.
+
+    Attributes:
+        commits: what was committed.
+        commit_id: the id of the call.
+    """
+
+    def __init__(self, message: str, commits: Sequence[Commit], commit_id: str) -> None:
+        super().__init__(message)
+        self.commits = tuple(commits)
+        self.commit_id = commit_id
+
+    @property
+    def commit(self) -> Commit:
+        """The last of the commits."""
+        return self.commits[-1]
+
+
+class NotPermitted(StoreError, PermissionError):
+    """The server refuses the user, or the user lacks a right; nothing was changed."""
+
+
+class ScriptBusy(StoreError):
+    """Somebody's script kept the server busy for the whole of the time-out; nothing was changed."""
+
+
+class ReadOnlyReplica(StoreError):
+    """The server is a replica and takes no writes, and did not become a master in time; nothing was changed."""
+
+
+class StoreFull(StoreError):
+    """The server has reached its maxmemory; nothing was changed."""
+
+
+class WritesRefused(StoreError):
+    """The server takes no writes: its disk is full or fails, or it has too few replicas; nothing was changed."""
+
+
+class UnsafeEviction(StoreError):
+    """When its memory is full, the server evicts keys, the state's among them."""
 
 
 class EmbeddedUnavailable(StoreError):

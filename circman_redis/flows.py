@@ -7,6 +7,7 @@ kind of client: ``driver.py`` drives it, for threads and for tasks.
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import socket
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -19,12 +20,16 @@ from pydantic import BaseModel
 
 from circman_redis import checks, patch, protocol, rules
 from circman_redis.codec import NOT_AN_OBJECT, JSONText, check_text, compact, decode, encode
+from circman_redis.durability import NONE, Durability, ServerFacts
 from circman_redis.errors import (
     InvalidJSON,
     ModelMismatch,
     RetryExpired,
     StateConflict,
     StateTooLarge,
+    StoreError,
+    StoreUnavailable,
+    UnsafeEviction,
     UsageError,
 )
 from circman_redis.keys import TwinKeys
@@ -36,6 +41,7 @@ from circman_redis.timestamps import format_timestamp, microseconds, parse_times
 
 T = TypeVar("T")
 Flow = Generator[Call[Any], Any, T]
+log = logging.getLogger("circman_redis")
 Document = Mapping[str, Any] | BaseModel | JSONText
 
 _SETTINGS = ("history_length", "max_bytes", "auto_timestamp", "history")
@@ -53,6 +59,7 @@ class Options:
     expected_version: int | None = None
     actor: str | None = None
     commit_id: str | None = None
+    durability: str | None = None
     expected_epoch: str = ""
 
     def __post_init__(self) -> None:
@@ -71,6 +78,7 @@ class Twin:
     settings: Settings
     model: type[BaseModel] | None = None
     config: TwinConfig = field(default_factory=TwinConfig)
+    facts: ServerFacts = field(default_factory=ServerFacts)
     known: int = 0  # when the newest commit was made that this manager knows of, in microseconds by the server's clock
     compiled: rules.CompiledModel | None = field(init=False, default=None)
 
@@ -99,7 +107,10 @@ class Twin:
 
         Raises:
             ModelMismatch: where the caller asked for another model or level than the twin has.
+            UnsafeEviction: the server may evict the state, and the caller did not allow that.
+            UsageError: commits are to wait for what the server does not have.
         """
+        yield from self._look_at_server()
         config, self.known = yield protocol.opening(self.keys)
         if config.model_hash is None and (publish or self.compiled):
             level = self.settings.validation or "standard"
@@ -112,6 +123,32 @@ class Twin:
             yield protocol.configure(self.keys, "adopt", wanted, None, "")
             config = yield protocol.config(self.keys)
         self.config = config
+
+    def _look_at_server(self) -> Flow[None]:
+        try:
+            self.facts = yield protocol.server_facts()
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            return  # not everybody may look
+        self._durability(None)
+        if self.facts.may_evict:
+            said = f"twin {self.keys.twin!r}: {self.facts.version} has maxmemory-policy {self.facts.eviction}"
+            if not self.settings.allow_eviction:
+                advice = "CONFIG SET maxmemory-policy noeviction, or open it with allow_eviction=True"
+                raise UnsafeEviction(f"{said}, by which it may evict the state: {advice}")
+            log.warning("%s: it may evict the state", said)
+
+    def _durability(self, asked: str | None) -> Durability:
+        if asked is None and self.settings.durability == "none":
+            return NONE
+        wanted = Durability.of(self.settings.durability if asked is None else asked)
+        if wanted.kind == "fsync" and self.facts.can_fsync is False:
+            raise UsageError(
+                f"durability='fsync': {self.facts.version} cannot confirm it: it takes WAITAOF (Valkey, Redis 7.2) and "
+                "an append-only file (appendonly yes)"
+            )
+        return wanted
 
     @property
     def _own_model(self) -> rules.CompiledModel:
@@ -296,7 +333,7 @@ class Twin:
     def _on(snapshot: Snapshot, expected: int, options: Options) -> Options:
         """To commit on the very state that was read: the same version of a twin made again is another."""
         epoch = snapshot.epoch if expected == snapshot.version else ""
-        return Options(expected, options.actor, options.commit_id, epoch)
+        return Options(expected, options.actor, options.commit_id, options.durability, epoch)
 
     def _unstamped(self, snapshot: Snapshot, after: State) -> State:
         """The state without the timestamp that it was read with, so that it is stamped anew, as in a merge."""
@@ -354,6 +391,7 @@ class Twin:
             expected_epoch=options.expected_epoch,
             actor=options.actor or self.actor,
             model_hash=self._declared_model,
+            durability=self._durability(options.durability),
         )
 
     # --- checks that only Python can make --------------------------------------------------------------------

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import TypeVar
 
-from circman_redis.connection import AsyncStore, connect_async, place
+from circman_redis.connection import AsyncStore, connect_async
 from circman_redis.driver import AsyncDriver, Unsure, is_closed
 from circman_redis.errors import UsageError
 from circman_redis.flows import Flow, Twin
 from circman_redis.protocol import Call
+from circman_redis.urls import locate
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ class Link:
     @property
     def place(self) -> str:
         """The server for messages."""
-        return self._adopted.name if self._adopted else place(self._twin.settings.redis_url)
+        return self._adopted.name if self._adopted else locate(self._twin.settings.redis_url).name
 
     @property
     def store(self) -> AsyncStore:
@@ -107,7 +108,7 @@ class Link:
         self._use_in(loop)
 
     async def _open(self) -> AsyncDriver:
-        store = self._adopted or await connect_async(self._twin.settings)
+        store = self._adopted or await connect_async(self._twin.settings, self._twin.keys.state)
         driver = AsyncDriver(store, self._twin.keys, self._unsure)
         try:
             await driver.drive(self._twin.open())

@@ -7,7 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-import redis
 from pydantic import BaseModel
 
 from circman_redis import connection, files, protocol, reads, verify
@@ -46,14 +45,28 @@ class StateManager(Manager):
         max_bytes: how large a state may be, in bytes of JSON.
         auto_timestamp: whether the server stamps what is committed without a timestamp.
         results: the folder for exports, or an object with a ``folder()`` of its own.
-        timeout: seconds to wait for one answer of the server.
-        retries: how often a call is sent again when the connection fails (safe: commits carry an id).
-        client: a redis-py client of the caller's own (without ``decode_responses``), in the place of ``url``.
+        timeout: seconds that a call may take, all in all. Within them it is sent again where that is safe: when the
+            connection fails, and while a server starts, fails over, moves a slot or runs somebody's script.
+        retries: how often a call is sent again at most; None for as often as there is time.
+        durability: what commits wait for: ``none``, ``replicas:N`` (N replicas have it in memory) or ``fsync`` (it is
+            on the master's disk); docs/durability.md says what survives what.
+        read_from: ``replica`` has calls that read ask a replica, which may be behind; snapshots say so.
+        allow_eviction: use the server even though it may evict the state when its memory is full.
+        username: the user, where the URL names none.
+        password: its password, where the URL has none.
+        password_file: a file with nothing but that password in it.
+        ca_file: the certificates (PEM) to check the server's against (``rediss://``); None for the system's.
+        cert_file: the client's own certificate (PEM).
+        key_file: its private key (PEM).
+        client: a redis-py client of the caller's own (``Redis`` or ``RedisCluster``, without ``decode_responses``), in
+            the place of ``url``.
 
     Raises:
         UsageError: an argument is not allowed, or differs from what the twin was opened with in this process.
         ModelMismatch: the twin has another model, or another level, than was asked for.
         StoreUnavailable: no answer from the server.
+        NotPermitted: the server refuses the user.
+        UnsafeEviction: the server may evict the state, and ``allow_eviction`` is not set.
         EmbeddedUnavailable: no URL was given, and the embedded server cannot be had.
     """
 
@@ -75,19 +88,33 @@ class StateManager(Manager):
         results: files.ResultsManager | str | Path | None = None,
         timeout: float | None = None,
         retries: int | None = None,
-        client: redis.Redis | None = None,
+        durability: str | None = None,
+        read_from: str | None = None,
+        allow_eviction: bool | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        password_file: str | Path | None = None,
+        ca_file: str | Path | None = None,
+        cert_file: str | Path | None = None,
+        key_file: str | Path | None = None,
+        client: connection.Client | None = None,
     ) -> Self:
         """The manager of this twin in this process: the one that there is, or a new one."""
         return cls._only_one(Asked.of(locals()), None)
 
     def _begin(self, asked: Asked) -> None:
-        store = connection.connect(asked.settings) if asked.client is None else connection.adopt(asked.client)
+        store = self._store(asked)
         self._driver = Driver(store, self.keys)
         try:
             self._driver.drive(self._twin.open())
         except BaseException:
             store.close()
             raise
+
+    def _store(self, asked: Asked) -> connection.Store:
+        if asked.client is None:
+            return connection.connect(asked.settings, self.keys.state)
+        return connection.adopt(asked.client, asked.settings, self.keys.state)
 
     def _ask_again(self, asked: Asked) -> None:
         super()._ask_again(asked)
@@ -107,6 +134,7 @@ class StateManager(Manager):
         expected_version: int | None = None,
         actor: str | None = None,
         commit_id: str | None = None,
+        durability: str | None = None,
     ) -> Commit:
         """Replaces the whole state.
 
@@ -115,14 +143,18 @@ class StateManager(Manager):
             expected_version: commit only on top of this version (0: only where there is no state yet).
             actor: who commits.
             commit_id: repeated, the call returns the commit that the first one made.
+            durability: what it waits for; None for the manager's.
 
         Raises:
             StateValidationError: with every violation; nothing was changed.
             InvalidJSON, StateTooLarge, StateConflict, ModelMismatch, CorruptTwin: nothing was changed.
+            NotPermitted, ScriptBusy, ReadOnlyReplica, StoreFull, WritesRefused: nothing was changed.
             StoreUnavailable: whether it was committed is not known; say it again with its ``commit_id``.
+            Unconfirmed: it was committed, and not confirmed in time to be as durable as asked for.
             RetryExpired: it was sent again, and so many commits were made meanwhile that nobody can tell any more.
         """
-        return self._driver.drive(self._twin.set(state, Options(expected_version, actor, commit_id)))
+        options = Options(expected_version, actor, commit_id, durability)
+        return self._driver.drive(self._twin.set(state, options))
 
     def update_state(
         self,
@@ -131,12 +163,14 @@ class StateManager(Manager):
         expected_version: int | None = None,
         actor: str | None = None,
         commit_id: str | None = None,
+        durability: str | None = None,
     ) -> Commit:
         """Merges updates into the state: a JSON Merge Patch (RFC 7396), in which None removes a member.
 
         On a twin with no state the updates become the state. Arguments and errors are those of `set_state`.
         """
-        return self._driver.drive(self._twin.update(updates, Options(expected_version, actor, commit_id)))
+        options = Options(expected_version, actor, commit_id, durability)
+        return self._driver.drive(self._twin.update(updates, options))
 
     def update_many(
         self,
@@ -145,12 +179,14 @@ class StateManager(Manager):
         expected_version: int | None = None,
         actor: str | None = None,
         commit_id: str | None = None,
+        durability: str | None = None,
     ) -> list[Commit]:
         """Merges up to 1,000 updates in one round trip: a version each, all or none.
 
         Arguments and errors are those of `set_state`; commit n is recorded with the id ``<commit_id>#n``.
         """
-        return self._driver.drive(self._twin.update_many(updates, Options(expected_version, actor, commit_id)))
+        options = Options(expected_version, actor, commit_id, durability)
+        return self._driver.drive(self._twin.update_many(updates, options))
 
     def adjust(
         self,
@@ -159,6 +195,7 @@ class StateManager(Manager):
         expected_version: int | None = None,
         actor: str | None = None,
         commit_id: str | None = None,
+        durability: str | None = None,
     ) -> Commit:
         """Adds numbers in place, atomically; several places at once, all or none.
 
@@ -167,12 +204,14 @@ class StateManager(Manager):
             expected_version: commit only on top of this version.
             actor: who commits.
             commit_id: repeated, the call returns the commit that the first one made.
+            durability: what it waits for; None for the manager's.
 
         Raises:
             StateValidationError: a sum breaks a rule, or there is no number at a pointer; nothing was changed.
             NoState: there is nothing to adjust yet. The other errors are those of `set_state`.
         """
-        return self._driver.drive(self._twin.adjust(deltas, Options(expected_version, actor, commit_id)))
+        options = Options(expected_version, actor, commit_id, durability)
+        return self._driver.drive(self._twin.adjust(deltas, options))
 
     def modify(
         self,
@@ -182,6 +221,7 @@ class StateManager(Manager):
         expected_version: int | None = None,
         actor: str | None = None,
         commit_id: str | None = None,
+        durability: str | None = None,
     ) -> Commit:
         """Reads the state, has it changed, commits if nobody was faster, else again.
 
@@ -192,11 +232,13 @@ class StateManager(Manager):
             expected_version: commit only on top of this version: then there is one attempt.
             actor: who commits.
             commit_id: repeated, the call returns the commit that the first one made.
+            durability: what it waits for; None for the manager's.
 
         Raises:
             StateConflict: somebody else was faster, every time. The other errors are those of `set_state`.
         """
-        return self._driver.drive(self._twin.modify(change, Options(expected_version, actor, commit_id), attempts))
+        options = Options(expected_version, actor, commit_id, durability)
+        return self._driver.drive(self._twin.modify(change, options, attempts))
 
     def new_commit_id(self) -> str:
         """An id for one commit, to be kept until its outcome is known: with it any process may say the call again.
@@ -435,7 +477,7 @@ class StateManager(Manager):
     # --- itself ----------------------------------------------------------------------------------------------
 
     @property
-    def client(self) -> redis.Redis:
+    def client(self) -> connection.Client:
         """The redis-py client underneath, for what this class does not do."""
         return self._driver.store.client
 

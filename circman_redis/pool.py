@@ -7,6 +7,7 @@ from typing import Any
 
 import redis.asyncio
 from redis.asyncio.connection import AbstractConnection, Connection
+from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
 
 SHARED = 16
 """Connections per manager: more do not make a server faster that runs one command at a time."""
@@ -21,7 +22,8 @@ class Pool(redis.asyncio.ConnectionPool):
     """
 
     def __init__(self, connection_class: type[AbstractConnection] = Connection, **options: Any) -> None:
-        super().__init__(type(connection_class.__name__, (_Cancellable, connection_class), {}), **options)
+        kind = type(connection_class.__name__, (_Cancellable, connection_class), {})
+        super().__init__(connection_class=kind, **options)
 
 
 class SharedPool(Pool):
@@ -59,6 +61,18 @@ class SharedPool(Pool):
         """Ends it: connections that are in use are closed now, and those made by retries when they come back."""
         self._ended = True
         await super().aclose()
+
+
+class SentinelPool(Pool, SentinelConnectionPool):
+    """Connections to the master that Sentinels name, or to its replicas."""
+
+    def __init__(self, *, ssl: bool = False, **options: Any) -> None:
+        kind = SentinelManagedSSLConnection if ssl else SentinelManagedConnection
+        super().__init__(connection_class=kind, **options)
+
+
+class SharedSentinelPool(SharedPool, SentinelPool):
+    """The same, shared."""
 
 
 class _Cancellable(AbstractConnection):

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from circman_redis import errors
 from circman_redis.codec import decode, encode
+from circman_redis.durability import NONE, Durability, ServerFacts, read_info
 from circman_redis.errors import StateError, Violation
 from circman_redis.keys import TwinKeys
 from circman_redis.results import Commit, HistoryEntry, Page, Snapshot, State, TwinConfig
@@ -38,6 +39,8 @@ class Call(Generic[T]):
         args: ARGV of the script, or what follows the keys.
         parse: makes the value from the reply.
         commit_id: set where the call commits.
+        durability: what the commit waits for.
+        is_reading: whether it is a script that only reads: EVALSHA_RO, which replicas and readers may do.
     """
 
     target: str
@@ -45,6 +48,8 @@ class Call(Generic[T]):
     args: tuple[Arg, ...]
     parse: Callable[[Any], T]
     commit_id: str | None = None
+    durability: Durability = NONE
+    is_reading: bool = False
 
 
 def new_commit_id(known: int = 0) -> str:
@@ -76,6 +81,7 @@ def commit(
     actor: str = "",
     model_hash: str = "",
     age_ms: int = 0,
+    durability: Durability = NONE,
 ) -> Call[list[Commit]]:
     """One commit per body, all or none (commit.lua).
 
@@ -89,6 +95,7 @@ def commit(
         actor: who commits.
         model_hash: the model that the caller goes by; empty for whatever the twin has.
         age_ms: milliseconds since the call was first sent.
+        durability: what it waits for.
     """
     expected = "" if expected_version is None else str(expected_version)
     if expected_epoch:
@@ -99,6 +106,7 @@ def commit(
         (op, expected, commit_id, actor, model_hash, age_ms, *bodies),
         _parse_commits,
         commit_id,
+        durability,
     )
 
 
@@ -126,6 +134,11 @@ def state_text(keys: TwinKeys) -> Call[bytes]:
 def raw_state(keys: TwinKeys) -> Call[bytes | None]:
     """Whatever stands under the state key (GET); None where nothing does."""
     return Call("GET", (keys.state,), (), lambda reply: reply)
+
+
+def server_facts() -> Call[ServerFacts]:
+    """How safe a state is on the server (INFO)."""
+    return Call("INFO", (), (), lambda reply: read_info(reply.decode() if isinstance(reply, bytes) else str(reply)))
 
 
 def notifications() -> Call[str]:
@@ -160,6 +173,7 @@ def commits(keys: TwinKeys, limit: int | None, before: int | None) -> Call[list[
         (keys.state, keys.history, keys.meta),
         ("" if before is None else before, "" if limit is None else limit),
         lambda reply: [HistoryEntry(**decode(text)) for text in reply[1:]],
+        is_reading=True,
     )
 
 
@@ -176,6 +190,7 @@ def resume(keys: TwinKeys, last: int | None, *, state_known: bool) -> Call[Page 
         (keys.state, keys.history, keys.meta),
         ("" if last is None else last, int(state_known)),
         lambda reply: _parse_page(reply, keys),
+        is_reading=True,
     )
 
 
@@ -194,6 +209,7 @@ def past(keys: TwinKeys, start: int, stop: int) -> Call[list[State]]:
         (keys.state, keys.history, keys.meta),
         _places(start, stop),
         lambda reply: [_entry_state(one) for one in reversed(reply)],
+        is_reading=True,
     )
 
 
@@ -289,7 +305,8 @@ def parse(call: Call[T], reply: Any, keys: TwinKeys) -> T:
     try:
         return call.parse(reply)
     except (errors.InvalidJSON, TypeError, KeyError) as error:
-        message = f"twin {keys.twin!r}: {call.keys[0]} holds what no commit wrote: {error}"
+        place = call.keys[0] if call.keys else call.target
+        message = f"twin {keys.twin!r}: {place} holds what no commit wrote: {error}"
         raise errors.CorruptTwin(message) from error
 
 
@@ -387,6 +404,7 @@ def _lookup(keys: TwinKeys, how: str, wanted: Arg, found: Callable[[str, bytes],
         (keys.state, keys.history, keys.meta, keys.times),
         (how, wanted),
         lambda reply: found(reply[0].decode(), reply[1]) if reply else missing,
+        is_reading=True,
     )
 
 

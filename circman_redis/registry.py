@@ -15,14 +15,22 @@ from typing import Any, NoReturn, Protocol, Self, TypeVar
 
 from pydantic import BaseModel
 
-from circman_redis import connection, files
+from circman_redis import files
 from circman_redis.codec import JSONText, pretty
 from circman_redis.errors import UsageError
 from circman_redis.flows import Twin
 from circman_redis.keys import TwinKeys
 from circman_redis.settings import ARGUMENTS, Settings
+from circman_redis.urls import identity
 
 F = TypeVar("F", bound="Follower")
+
+_FIXED = (
+    *("validation", "actor", "max_bytes", "auto_timestamp", "results_dir", "timeout", "retries", "durability"),
+    *("read_from", "allow_eviction", "username", "ca_file", "cert_file", "key_file"),
+)
+"""What a manager that is open already cannot be asked to have otherwise."""
+
 Loop = asyncio.AbstractEventLoop
 Key = tuple[Loop | None, str, str, str]
 
@@ -79,8 +87,17 @@ class Asked:
     results: files.ResultsManager | str | Path | None
     timeout: float | None
     retries: int | None
+    durability: str | None
+    read_from: str | None
+    allow_eviction: bool | None
+    username: str | None
+    password: str | None = field(repr=False)
+    password_file: str | Path | None
+    ca_file: str | Path | None
+    cert_file: str | Path | None
+    key_file: str | Path | None
     client: Any
-    given: dict[str, Any] = field(init=False)
+    given: dict[str, Any] = field(init=False, repr=False)
     settings: Settings = field(init=False)
 
     def __post_init__(self) -> None:
@@ -100,7 +117,7 @@ class Asked:
 
     def key(self, loop: Loop | None) -> Key:
         """What there is one manager of."""
-        server = connection.identity(self.settings.redis_url) if self.client is None else f"client {id(self.client)}"
+        server = identity(self.settings.redis_url) if self.client is None else f"client {id(self.client)}"
         return loop, server, self.settings.prefix, self.settings.twin
 
     @property
@@ -169,10 +186,9 @@ class Manager(ABC):
 
     def _ask_again(self, asked: Asked) -> None:
         """Refuses arguments that differ from those in force."""
-        fixed = ("validation", "actor", "max_bytes", "auto_timestamp", "results_dir", "timeout", "retries")
         differing = [
             f"{ARGUMENTS.get(name, name)}={asked.given[name]!r} (it is {self._in_force(name)!r})"
-            for name in fixed
+            for name in _FIXED
             if asked.given[name] is not None and getattr(asked.settings, name) != self._in_force(name)
         ]
         if asked.model is not None and asked.model is not self._twin.model:

@@ -1,7 +1,9 @@
-"""How a call is sent again: redis-py's retries, which do not multiply, and give up on a refused user."""
+"""How a call is sent again, until its deadline: what is safe to send again, with backoff and jitter."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,64 +12,98 @@ from typing import Any, TypeVar
 from redis import retry
 from redis.asyncio import retry as async_retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, BusyLoadingError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from circman_redis.upstream import is_passing
 
 T = TypeVar("T")
-IsRetryable = Callable[[Exception], bool]
 
-_TRANSIENT = (RedisConnectionError, RedisTimeoutError, BusyLoadingError)
+FOR_EVER = float("inf")
+LONGEST_REST = 1.0
+"""Seconds between two tries at most: whoever waits for a failover should notice soon that it is over."""
 
-_within: ContextVar[bool] = ContextVar("_within", default=False)
+_deadline: ContextVar[float | None] = ContextVar("_deadline", default=None)
 
 
 @contextmanager
 def one_try() -> Iterator[None]:
     """Whatever this thread or task sends within is sent once: somebody above sees to it being sent again."""
-    before = _within.set(True)
+    before = _deadline.set(FOR_EVER)
     try:
         yield
     finally:
-        _within.reset(before)
+        _deadline.reset(before)
 
 
-def is_refused(error: BaseException) -> bool:
-    """Whether the server does not want this user, which does not get better.
+def seconds_left() -> float:
+    """Seconds until the call that is under way has to be over; more than anybody waits where nobody said."""
+    deadline = _deadline.get()
+    return FOR_EVER if deadline is None else deadline - time.monotonic()
 
-    Where it connects to a unix socket for asyncio, redis-py wraps that in a ConnectionError.
+
+class _Tries:
+    """The tries of one call.
+
+    Args:
+        retries: how often it may be sent again; None for as often as there is time.
+        timeout: seconds that it may take, all in all.
     """
-    return any(isinstance(one, AuthenticationError | AuthorizationError) for one in (error, error.__cause__))
 
+    def __init__(self, retries: int | None, timeout: float) -> None:
+        self.deadline = time.monotonic() + timeout
+        self._retries = retries
+        self._backoff = ExponentialWithJitterBackoff(cap=LONGEST_REST, base=0.05)
+        self.failures = 0
 
-def _is_not_refused(error: Exception) -> bool:
-    return not is_refused(error)
+    def rest(self, error: Exception) -> float:
+        """Seconds to wait before the next try, after one that failed.
 
-
-def _worth_it(is_retryable: IsRetryable | None) -> IsRetryable:
-    if is_retryable is None:
-        return _is_not_refused
-    return lambda error: not is_refused(error) and is_retryable(error)
+        Raises:
+            Exception: the error, where there is no next one.
+        """
+        self.failures += 1
+        over = self._retries is not None and self.failures > self._retries
+        rest = self._backoff.compute(min(self.failures, 30))
+        if over or not is_passing(error) or time.monotonic() + rest >= self.deadline:
+            raise error
+        return rest
 
 
 class Retry(retry.Retry):
-    """redis-py's, but for threads that retry already there is one try."""
+    """redis-py's, but until a deadline; and for threads that retry already there is one try.
+
+    Args:
+        retries: how often a call may be sent again; None for as often as there is time.
+        timeout: seconds that a call may take, all in all.
+    """
+
+    def __init__(self, retries: int | None, timeout: float) -> None:
+        super().__init__(NoBackoff(), -1 if retries is None else retries)
+        self._most = retries
+        self._timeout = timeout
 
     def call_with_retry(
         self,
         do: Callable[[], T],
         fail: Callable[..., Any],
-        is_retryable: IsRetryable | None = None,
+        _is_retryable: object = None,
         with_failure_count: bool = False,
     ) -> T:
         """What ``do`` returns, after as many tries as it takes."""
-        if _within.get():
+        if _deadline.get() is not None:
             return self._once(do, fail, with_failure_count)
-        _within.set(True)  # as one_try() does, which costs more than the rest of this
+        tries = _Tries(self._most, self._timeout)
+        _deadline.set(tries.deadline)  # as one_try() does, which costs more than the rest of this
         try:
-            return super().call_with_retry(do, fail, _worth_it(is_retryable), with_failure_count)
+            while True:
+                try:
+                    return do()
+                except Exception as error:  # noqa: BLE001 - what is not worth another try is raised again
+                    if isinstance(error, self._supported_errors):
+                        fail(error, tries.failures + 1) if with_failure_count else fail(error)
+                    rest = tries.rest(error)
+                time.sleep(rest)
         finally:
-            _within.set(False)
+            _deadline.set(None)
 
     def _once(self, do: Callable[[], T], fail: Callable[..., Any], with_failure_count: bool) -> T:
         try:
@@ -80,21 +116,34 @@ class Retry(retry.Retry):
 class AsyncRetry(async_retry.Retry):
     """The same for tasks."""
 
+    def __init__(self, retries: int | None, timeout: float) -> None:
+        super().__init__(NoBackoff(), -1 if retries is None else retries)
+        self._most = retries
+        self._timeout = timeout
+
     async def call_with_retry(
         self,
         do: Callable[[], Awaitable[T]],
         fail: Callable[..., Any],
-        is_retryable: IsRetryable | None = None,
+        _is_retryable: object = None,
         with_failure_count: bool = False,
     ) -> T:
         """What ``do`` returns, after as many tries as it takes."""
-        if _within.get():
+        if _deadline.get() is not None:
             return await self._once(do, fail, with_failure_count)
-        _within.set(True)
+        tries = _Tries(self._most, self._timeout)
+        _deadline.set(tries.deadline)
         try:
-            return await super().call_with_retry(do, fail, _worth_it(is_retryable), with_failure_count)
+            while True:
+                try:
+                    return await do()
+                except Exception as error:  # noqa: BLE001 - what is not worth another try is raised again
+                    if isinstance(error, self._supported_errors):
+                        await (fail(error, tries.failures + 1) if with_failure_count else fail(error))
+                    rest = tries.rest(error)
+                await asyncio.sleep(rest)
         finally:
-            _within.set(False)
+            _deadline.set(None)
 
     async def _once(self, do: Callable[[], Awaitable[T]], fail: Callable[..., Any], with_failure_count: bool) -> T:
         try:
@@ -102,19 +151,6 @@ class AsyncRetry(async_retry.Retry):
         except self._supported_errors as error:
             await (fail(error, 1) if with_failure_count else fail(error))
             raise
-
-
-# Safe to send again: every write carries its commit id. Eight times is some six seconds: a server restarts.
-
-
-def retry_of(retries: int) -> Retry:
-    """The retries of a client, and of a commit."""
-    return Retry(ExponentialWithJitterBackoff(cap=2.0, base=0.05), retries, _TRANSIENT)
-
-
-def async_retry_of(retries: int) -> AsyncRetry:
-    """The same for asyncio."""
-    return AsyncRetry(ExponentialWithJitterBackoff(cap=2.0, base=0.05), retries, _TRANSIENT)
 
 
 NO_RETRY = retry.Retry(NoBackoff(), 0)

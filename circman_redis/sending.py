@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import redis
 import redis.asyncio
 from hiredis import pack_command
-from redis.exceptions import ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 
-from circman_redis.retries import one_try
+from circman_redis.retries import FOR_EVER, one_try, seconds_left
 
 MOST_TOGETHER = 64
 """Commands in one batch, so that large replies do not pile up in the server for one reader."""
@@ -20,11 +20,27 @@ MOST_TOGETHER = 64
 MOST_BYTES = 64 * 1024
 """Bytes in one batch of more than one command: what is larger goes beside it, over a connection of its own."""
 
+SHORTEST = 0.05
+"""Seconds to wait for an answer at least, however near the deadline is."""
+
+GRACE = 1.0
+"""Seconds that the reply to a WAIT may take longer than the WAIT itself."""
+
 PLENTY = 16
 """A pool of fewer connections is one that somebody counts."""
 
 Command = tuple[Any, ...]
 """The parts of a command, its name first."""
+
+ASKING = pack_command(("ASKING",))
+"""What lets a node of a cluster answer for a slot that is on its way to it."""
+
+
+class Answered(NamedTuple):
+    """The reply to a command, and to what was asked right behind it over the same connection: maybe an error."""
+
+    reply: Any
+    behind: Any
 
 
 class Sender:
@@ -34,23 +50,31 @@ class Sender:
     command on a socket of the same machine. Whoever calls sees to the retries (`retries.Retry`).
 
     Args:
-        client: whose pool has the connections.
+        pool: has the connections.
         keeps: whether it may keep one of them between calls: not where the pool is somebody else's too.
     """
 
-    def __init__(self, client: redis.Redis, *, keeps: bool = True) -> None:
-        self._pool: Any = client.connection_pool
+    def __init__(self, pool: Any, *, keeps: bool = True) -> None:
+        self._pool = pool
         self._keeps = keeps and self._pool.max_connections >= PLENTY
         # The connection that was used last. To have one from the pool and to give it back costs a fifth of a read.
         self._kept: list[Any] = []
         self._closed = False
 
-    def __call__(self, *command: Any, renew: Callable[[], Command] | None = None) -> Any:
+    def __call__(
+        self,
+        *command: Any,
+        renew: Callable[[], Command] | None = None,
+        behind: Callable[[], Command] | None = None,
+        asking: bool = False,
+    ) -> Any:
         """The reply to a command.
 
         Args:
             command: its parts, its name first.
             renew: makes it anew as soon as it can be written: one that says how old it is must not wait after that.
+            behind: makes what is asked next over the same connection (WAIT), if it was done: then it is `Answered`.
+            asking: say ASKING before it.
 
         Raises:
             redis.RedisError: as from a client of redis-py.
@@ -60,9 +84,14 @@ class Sender:
             if renew:
                 connection.check_health()
                 command = renew()
-            connection.send_packed_command([pack_command(command)])
-            return connection.read_response()
-        except ResponseError:
+            connection.send_packed_command([ASKING, pack_command(command)] if asking else [pack_command(command)])
+            if asking:
+                _read(connection)
+            reply = _read(connection)
+            return Answered(reply, _ask_behind(connection, behind())) if behind else reply
+        except ResponseError as error:
+            if isinstance(error, ReadOnlyError):
+                connection.disconnect()  # it leads to what was the master once
             raise  # an answer
         except BaseException as error:
             connection.disconnect()  # or its next user would be given this reply
@@ -97,6 +126,24 @@ class Sender:
             self._kept.append(connection)
 
 
+def _read(connection: Any) -> Any:
+    left = seconds_left()
+    patience = connection.socket_timeout
+    # Only where there is less time than that: it costs system calls.
+    if patience is not None and left < patience:
+        return connection.read_response(timeout=max(left, SHORTEST))
+    return connection.read_response()
+
+
+def _ask_behind(connection: Any, command: Command) -> Any:
+    """The reply to a command that waits in the server, its last part the longest time in ms; an error is an answer."""
+    connection.send_packed_command([pack_command(command)])
+    try:
+        return connection.read_response(timeout=command[-1] / 1000 + GRACE)
+    except ResponseError as error:
+        return error
+
+
 def _is_ready(connection: Any) -> bool:
     """Whether a connection is this process's, open, and has nothing to say: the checks that a pool makes."""
     try:
@@ -109,25 +156,54 @@ class AsyncSender:
     """The same for tasks: what they send in one tick of the event loop is one write, over one connection.
 
     Args:
-        client: whose pool has the connections.
+        pool: has the connections.
     """
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
-        self._client = client
+    def __init__(self, pool: redis.asyncio.ConnectionPool) -> None:
+        self._pool = pool
+        self._patience = pool.connection_kwargs.get("socket_timeout") or FOR_EVER
         self._batch: _Batch | None = None
 
-    async def __call__(self, *command: Any, renew: Callable[[], Command] | None = None) -> Any:
+    async def __call__(
+        self,
+        *command: Any,
+        renew: Callable[[], Command] | None = None,
+        behind: Callable[[], Command] | None = None,
+        asking: bool = False,
+    ) -> Any:
         """The reply to a command; arguments and errors are those of `Sender`."""
-        packed = pack_command(command)
+        packed = (ASKING if asking else b"") + pack_command(command)
         if self._batch is None or not self._batch.takes(packed):
-            self._batch = _Batch(self._client)
+            self._batch = _Batch(self._pool)
         batch = self._batch
-        reply = batch.add(packed, renew)
+        reply = batch.add(_Sent(packed, asyncio.get_running_loop().create_future(), renew, behind, asking))
+        left = seconds_left()
         try:
-            return await reply
+            if left >= self._patience or behind:
+                return await reply
+            # Only where there is less time than a connection has: it costs a timer.
+            async with asyncio.timeout(max(left, SHORTEST)):
+                return await reply
         except asyncio.CancelledError:
             batch.give_up(reply)
             raise
+        except TimeoutError as error:
+            batch.give_up(reply)
+            raise redis.TimeoutError("no answer before the deadline of the call") from error
+
+
+class _Sent(NamedTuple):
+    """A command of a batch, and where its reply will be."""
+
+    packed: bytes
+    reply: asyncio.Future[Any]
+    renew: Callable[[], Command] | None
+    behind: Callable[[], Command] | None
+    asking: bool
+
+    def command(self) -> bytes:
+        """As it is written now."""
+        return (ASKING if self.asking else b"") + pack_command(self.renew()) if self.renew else self.packed
 
 
 class _Batch:
@@ -137,77 +213,92 @@ class _Batch:
     yet: each of them knows whether it may be sent again.
     """
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
-        self._client: Any = client
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
         self._open = True
         self._room = MOST_BYTES
-        self._commands: list[tuple[bytes, Callable[[], Command] | None]] = []
-        self._replies: list[asyncio.Future[Any]] = []
+        self._all: list[_Sent] = []
         self._task: asyncio.Task[None] | None = None
 
     def takes(self, command: bytes) -> bool:
         """Whether there is room for one more."""
-        return self._open and len(self._commands) < MOST_TOGETHER and len(command) <= self._room
+        return self._open and len(self._all) < MOST_TOGETHER and len(command) <= self._room
 
-    def add(self, command: bytes, renew: Callable[[], Command] | None) -> asyncio.Future[Any]:
+    def add(self, one: _Sent) -> asyncio.Future[Any]:
         """Where its reply will be."""
-        self._room -= len(command)
-        self._commands.append((command, renew))
-        self._replies.append(reply := asyncio.get_running_loop().create_future())
+        self._room -= len(one.packed)
+        self._all.append(one)
         if self._task is None:
             # It begins in the next tick: until then whoever sends something joins.
             self._task = asyncio.create_task(self._run())
             self._task.add_done_callback(self._end)
-        return reply
+        return one.reply
 
     def give_up(self, reply: asyncio.Future[Any]) -> None:
         """Nobody waits for a reply any more; nor for the connection, where it was the last one."""
         if reply.done() and not reply.cancelled():
             reply.exception()  # or asyncio complains that nobody took it
-        if self._task and not self._open and all(one.done() for one in self._replies):
+        if self._task and not self._open and all(one.reply.done() for one in self._all):
             self._task.cancel()
 
     async def _run(self) -> None:
         self._open = False
         if not self._wanted():
             return
-        pool = self._client.connection_pool
         with one_try():
-            connection = await pool.get_connection()
+            connection = await self._pool.get_connection()
             try:
                 await connection.check_health()
                 # All that may take long is done: who gave up meanwhile sends nothing, and ages are told as they are.
                 if wanted := self._wanted():
-                    commands = [pack_command(renew()) if renew else packed for (packed, renew), _ in wanted]
-                    await self._exchange(connection, commands, [reply for _, reply in wanted])
+                    await self._exchange(connection, wanted)
             except BaseException:
                 await connection.disconnect(nowait=True)  # or its next user would be given these replies
                 raise
             finally:
-                await pool.release(connection)
+                await self._pool.release(connection)
 
-    def _wanted(self) -> list[tuple[tuple[bytes, Callable[[], Command] | None], asyncio.Future[Any]]]:
-        return [one for one in zip(self._commands, self._replies, strict=True) if not one[1].done()]
+    def _wanted(self) -> list[_Sent]:
+        return [one for one in self._all if not one.reply.done()]
 
-    async def _exchange(
-        self, connection: Any, commands: Iterable[bytes], replies: Iterable[asyncio.Future[Any]]
-    ) -> None:
-        await connection.send_packed_command(commands)
-        for reply in replies:
+    async def _exchange(self, connection: Any, wanted: list[_Sent]) -> None:
+        await connection.send_packed_command([one.command() for one in wanted])
+        waiting = []
+        demoted = False
+        for one in wanted:
             try:
+                if one.asking:
+                    await connection.read_response()
                 value = await connection.read_response()
             except ResponseError as error:  # an answer, to this one alone
-                if not reply.done():
-                    reply.set_exception(error)
+                demoted = demoted or isinstance(error, ReadOnlyError)
+                if not one.reply.done():
+                    one.reply.set_exception(error)
                 continue
-            if not reply.done():
-                reply.set_result(value)
+            if one.behind and not one.reply.done():
+                waiting.append((one, value))
+            elif not one.reply.done():
+                one.reply.set_result(value)
+        for one, value in waiting:
+            behind = await _ask_behind_async(connection, one.behind() if one.behind else ())
+            if not one.reply.done():
+                one.reply.set_result(Answered(value, behind))
+        if demoted:
+            await connection.disconnect(nowait=True)  # it leads to what was the master once
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._open = False  # cancelled by the end of its loop, it has not even begun
         # Who did not cancel it is not cancelled by it.
         error = redis.ConnectionError("the sending was cancelled") if task.cancelled() else task.exception()
-        for reply in self._replies:
-            if not reply.done():
-                reply.set_exception(error or redis.ConnectionError("the sending ended"))
-        self._commands, self._replies = [], []  # which may be large, and the last batch is kept
+        for one in self._all:
+            if not one.reply.done():
+                one.reply.set_exception(error or redis.ConnectionError("the sending ended"))
+        self._all = []  # which may be large, and the last batch is kept
+
+
+async def _ask_behind_async(connection: Any, command: Command) -> Any:
+    await connection.send_packed_command([pack_command(command)])
+    try:
+        return await connection.read_response(timeout=command[-1] / 1000 + GRACE)
+    except ResponseError as error:
+        return error

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from circman_redis.durability import Durability
 from circman_redis.errors import UsageError
 from circman_redis.keys import DEFAULT_PREFIX, DEFAULT_TWIN
+from circman_redis.urls import Location
 
 LONGEST_HISTORY = 10**15 - 1
 """What Lua and Redis both count exactly."""
@@ -25,6 +27,7 @@ ARGUMENTS = {"redis_url": "url", "results_dir": "results"}
 
 Validation = Literal["none", "standard", "strict"]
 History = Literal["full", "compact"]
+ReadFrom = Literal["master", "replica"]
 
 
 class Settings(BaseSettings):
@@ -41,8 +44,17 @@ class Settings(BaseSettings):
         auto_timestamp: whether the server stamps what has no timestamp; None for the twin's own (yes).
         actor: who commits; None for host name and process id.
         results_dir: where exports go.
-        timeout: seconds to wait for one answer of the server.
-        retries: how often a call is sent again when the connection fails.
+        timeout: seconds that a call may take, all in all.
+        retries: how often a call is sent again at most; None for as often as there is time.
+        durability: what a commit waits for: none, replicas:N or fsync.
+        read_from: who answers calls that read: master or replica.
+        allow_eviction: whether to use a server that may evict the state.
+        username: the user, where the URL names none.
+        password: its password, where the URL has none.
+        password_file: a file with nothing but that password in it.
+        ca_file: the certificates (PEM) that the server's is checked against; None for the system's.
+        cert_file: the client's own certificate (PEM).
+        key_file: its private key (PEM).
     """
 
     model_config = SettingsConfigDict(env_prefix="CIRCMAN_", frozen=True, extra="forbid")
@@ -58,7 +70,16 @@ class Settings(BaseSettings):
     actor: str | None = Field(default=None, min_length=1)
     results_dir: Path = Path("results/digital_twin")
     timeout: float = Field(default=10.0, gt=0, le=1e6)
-    retries: int = Field(default=8, ge=0)
+    retries: int | None = Field(default=None, ge=0)
+    durability: str = "none"
+    read_from: ReadFrom = "master"
+    allow_eviction: bool = False
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
 
     @field_validator("actor")
     @classmethod
@@ -66,6 +87,42 @@ class Settings(BaseSettings):
         if actor is not None and len(actor.encode()) > LONGEST_NAME:
             raise ValueError(f"at most {LONGEST_NAME} bytes")
         return actor
+
+    @field_validator("durability")
+    @classmethod
+    def _is_known(cls, durability: str) -> str:
+        Durability.of(durability)
+        return durability
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """User and password for redis-py, where they are known.
+
+        Raises:
+            UsageError: the file with the password cannot be read.
+        """
+        password = self.password.get_secret_value() if self.password else None
+        if self.password_file and password is None:
+            try:
+                password = self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                raise UsageError(f"password_file={str(self.password_file)!r}: {error}") from error
+        known = {"username": self.username, "password": password}
+        return {name: text for name, text in known.items() if text is not None}
+
+    def certificates(self, where: Location) -> dict[str, str]:
+        """The files for TLS, as redis-py calls them.
+
+        Raises:
+            UsageError: the URL is not one with TLS.
+        """
+        files = {"ssl_ca_certs": self.ca_file, "ssl_certfile": self.cert_file, "ssl_keyfile": self.key_file}
+        given = {name: str(path) for name, path in files.items() if path is not None}
+        if given and not where.name.startswith("rediss"):
+            raise UsageError(
+                f"url {where.name!r}: certificates are for rediss://, rediss+sentinel:// or rediss+cluster://"
+            )
+        return given
 
     @classmethod
     def from_arguments(cls, **arguments: Any) -> Settings:
@@ -86,4 +143,6 @@ def _source(location: tuple[int | str, ...], given: dict[str, Any]) -> str:
     name = str(location[0]) if location else "settings"
     if name not in given:
         return f"CIRCMAN_{name.upper()}"
+    if name == "password":
+        return "password"
     return f"{ARGUMENTS.get(name, name)}={given[name]!r}"

@@ -41,9 +41,15 @@ _ENOUGH = 10  # failures after which the rests grow no longer
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Connect anew, and subscribe to a channel."""
+    """Connect anew, and subscribe to a channel.
+
+    Attributes:
+        channel: its name.
+        sharded: whether it is a sharded one (SSUBSCRIBE).
+    """
 
     channel: str
+    sharded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,7 @@ class Stream:
         current_at: when everything up to then was known to have been received and handed out, by the clock.
         closed: set to end it.
         database: the number of the database, for keyspace notifications; to be set before it begins.
+        sharded: whether events come by sharded pub/sub, as in a cluster; to be set before it begins.
     """
 
     def __init__(
@@ -106,6 +113,7 @@ class Stream:
         self.current_at: float | None = None
         self.closed = False
         self.database = 0
+        self.sharded = False
         self._keys = keys
         self._wish = wish
         self._patience = patience
@@ -256,11 +264,11 @@ class Stream:
             raise
 
     def _join(self) -> Steps[None]:
-        channel = self._keys.events
         if self._wish.source == "keyspace":
             yield from self._check_notifications()
-            channel = f"__keyspace@{self.database}__:{self._keys.state}"
-        yield Join(channel)
+            yield Join(f"__keyspace@{self.database}__:{self._keys.state}")
+        else:
+            yield Join(self._keys.events, self.sharded)
         give_up = self._clock() + self._patience
         while True:
             message = yield Read(POLL)

@@ -20,6 +20,7 @@ from circman_redis.events import Event
 from circman_redis.keys import TwinKeys
 from circman_redis.protocol import Call
 from circman_redis.stream import Action, Join, Leave, Ping, Read, Rest, Stream
+from circman_redis.upstream import is_passing
 from circman_redis.wish import Wish
 
 D = TypeVar("D", Driver, AsyncDriver)
@@ -35,7 +36,7 @@ class _Subscribed(Generic[D]):
 
     def _use(self, driver: D) -> None:
         self._driver = driver
-        self.stream.database = driver.store.db
+        self.stream.database, self.stream.sharded = driver.store.db, driver.store.sharded
 
     @property
     def position(self) -> str:
@@ -57,17 +58,9 @@ class _Subscribed(Generic[D]):
 
     def _error(self, error: Exception) -> CircmanError:
         # A reply that is no reply is the end of its connection, not the server's word.
-        if _is_passing(error) or not isinstance(error, redis.RedisError) or isinstance(error, redis.InvalidResponse):
+        if is_passing(error) or not isinstance(error, redis.RedisError) or isinstance(error, redis.InvalidResponse):
             return StoreUnavailable(f"{self._driver.store.name}: {error}")
         return self._driver.error(error, "SUBSCRIBE")
-
-
-_PASSING = ("BUSY ", "LOADING ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "UNKILLABLE ")
-
-
-def _is_passing(error: BaseException | None) -> bool:
-    """Whether the server will answer otherwise in a while."""
-    return isinstance(error, redis.ResponseError) and str(error).startswith(_PASSING)
 
 
 @contextmanager
@@ -75,7 +68,7 @@ def _waited_out() -> Iterator[None]:
     try:
         yield
     except StoreError as error:
-        if _is_passing(error.__cause__):
+        if is_passing(error.__cause__):
             raise StoreUnavailable(str(error)) from error
         raise
 
@@ -174,10 +167,10 @@ class Subscription(_Subscribed[Driver], Iterator[Event]):
         match action:
             case Read(seconds):  # first, for it is asked for with each event
                 return self._read(_there(self._pubsub), seconds)
-            case Join(channel):
+            case Join(channel, sharded):
                 self._leave()
                 self._pubsub = self._driver.store.pubsub()
-                self._pubsub.subscribe(channel)
+                self._pubsub.ssubscribe(channel) if sharded else self._pubsub.subscribe(channel)
             case Leave():
                 self._leave()
             case Rest(seconds):
@@ -193,7 +186,7 @@ class Subscription(_Subscribed[Driver], Iterator[Event]):
             return None
         # What get_message() does but for looking once more, and for connecting anew, which is up to the stream.
         said = connection.read_response(timeout=self._patience, disconnect_on_error=False, push_request=True)
-        if said[0] == b"message":
+        if said[0] in {b"message", b"smessage"}:
             return "message", said[2]
         return _typed(pubsub.handle_message(said))  # type: ignore[no-untyped-call]
 
@@ -312,10 +305,10 @@ class AsyncSubscription(_Subscribed[AsyncDriver], AsyncIterator[Event]):
 
     async def _act(self, action: Action) -> Any:
         match action:
-            case Join(channel):
+            case Join(channel, sharded):
                 await self._leave()
-                self._pubsub = self._driver.store.pubsub()
-                await self._pubsub.subscribe(channel)
+                self._pubsub = await self._driver.store.pubsub()
+                await (self._pubsub.ssubscribe(channel) if sharded else self._pubsub.subscribe(channel))
             case Leave():
                 await self._leave()
             case Rest(seconds):

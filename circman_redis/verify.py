@@ -79,7 +79,8 @@ def _pairs(reply: Sequence[Any]) -> list[tuple[bytes, float]]:
 
 def _head(keys: TwinKeys) -> Call[bytes | None]:
     """The entry of the newest commit, of one moment; None where there is no twin."""
-    return Call("commits", (keys.state, keys.history, keys.meta), ("", 1), lambda reply: reply[1] if reply else None)
+    every = (keys.state, keys.history, keys.meta)
+    return Call("commits", every, ("", 1), lambda reply: reply[1] if reply else None, is_reading=True)
 
 
 def _entries(keys: TwinKeys, start: int, count: int) -> Call[list[bytes]]:

@@ -77,7 +77,7 @@ def test_command_lines_run(somewhere: Path) -> None:
     finally:
         holder.terminate()
         holder.communicate()
-    assert "redis.call('PUBLISH'" in (somewhere / "commit.lua").read_text()
+    assert "redis.call('LPUSH'" in (somewhere / "commit.lua").read_text()
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)

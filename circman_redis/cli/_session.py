@@ -79,7 +79,7 @@ class Session:
         return Subscription(self._driver, self.keys, wish, min(self.settings.timeout, _PATIENCE))
 
     @property
-    def client(self) -> redis.Redis:
+    def client(self) -> connection.Client:
         """The client underneath."""
         return self.store.client
 
@@ -101,8 +101,7 @@ def settings_of(target: Target) -> Settings:
 def connect(settings: Settings) -> connection.Store:
     """The store that the settings name."""
     try:
-        connection.identity(settings.redis_url)
-        return connection.connect(settings)
+        return connection.connect(settings, TwinKeys(settings.twin, settings.prefix).state)
     except UsageError:
         raise
     except ValueError as error:  # what urllib says of brackets that do not match

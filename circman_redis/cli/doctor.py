@@ -9,11 +9,12 @@ from circman_redis import doctor, doctor_facts
 from circman_redis.cli._options import Target, connected, example
 from circman_redis.cli._output import console, emit_value, on_terminal
 from circman_redis.cli._session import connect, settings_of
-from circman_redis.connection import EMBEDDED, Store
+from circman_redis.connection import Store
 from circman_redis.doctor import Finding, as_json
 from circman_redis.errors import EmbeddedUnavailable, StoreError, StoreUnavailable
 from circman_redis.keys import TwinKeys
 from circman_redis.settings import Settings
+from circman_redis.urls import EMBEDDED
 from circman_redis.view.words import printable
 
 _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "problem": ("PROBLEM", "bold red")}

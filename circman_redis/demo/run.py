@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
-from circman_redis import connection
 from circman_redis.demo import factory
 from circman_redis.demo.crew import Crew
 from circman_redis.demo.follow import Follower
@@ -21,6 +20,7 @@ from circman_redis.models import TwinState
 from circman_redis.results import HistoryEntry, Snapshot, position
 from circman_redis.settings import Settings
 from circman_redis.timestamps import parse_timestamp
+from circman_redis.urls import embedded_folder, locate
 from circman_redis.view.feed import Feed
 
 ACTOR = "demo"
@@ -170,7 +170,7 @@ def make_twin(manager: StateManager, token: str, seen: Snapshot) -> Acknowledged
 
 def introduction(manager: StateManager, kinds: Sequence[str], seconds: float, url: str | None) -> str:
     """What is about to happen, where, and how to look at it meanwhile."""
-    server, options = _server(manager, url)
+    server, options = _server(url)
     processes = "1 process works" if len(kinds) == 1 else f"{len(kinds)} processes work"
     who = ", ".join(f"{number} {kind}{'s' * (number > 1)}" for kind, number in Counter(kinds).items())
     return (
@@ -180,13 +180,22 @@ def introduction(manager: StateManager, kinds: Sequence[str], seconds: float, ur
     )
 
 
-def _server(manager: StateManager, url: str | None) -> tuple[str, str]:
+def _server(url: str | None) -> tuple[str, str]:
     """The server's name, without its password, and the options that lead redis-cli there."""
-    embedded = manager.client.connection_pool.connection_kwargs.get("server")
-    if embedded is not None:
-        return f"embedded, in {embedded.folder}", f"-s {shlex.quote(str(embedded.socket_path))}"
-    whole = Settings.from_arguments(redis_url=url).redis_url or ""
-    name = connection.without_password(whole)
+    whole = Settings.from_arguments(redis_url=url).redis_url
+    where = locate(whole)
+    if whole is None or where.kind == "embedded":
+        from circman_redis._embedded_folder import socket_path  # noqa: PLC0415 - needs what only the extra brings
+
+        folder = embedded_folder(whole)
+        return f"embedded, in {folder}", f"-s {shlex.quote(str(socket_path(folder)))}"
+    name = where.name
+    if where.kind == "sentinel":
+        host, port = where.nodes[0]
+        return name, f"-h MASTER  # redis-cli -h {host} -p {port} SENTINEL GET-MASTER-ADDR-BY-NAME {where.service}"
+    if where.kind == "cluster":
+        host, port = where.nodes[0]
+        return name, f"-c -h {host} -p {port}"
     way = f"-s {shlex.quote(urlsplit(name).path)}" if name.startswith("unix:") else f"-u {shlex.quote(name)}"
     return name, way if name == whole else f"{way} --askpass"
 

@@ -18,8 +18,8 @@ from pydantic import BaseModel
 
 from circman_redis import CorruptTwin, StateManager, StoreError, StoreUnavailable, UsageError, registry
 from circman_redis.codec import decode
-from circman_redis.connection import identity, without_password
 from circman_redis.settings import Settings
+from circman_redis.urls import identity, without_password
 from tests.contract.conftest import Managers
 from tests.servers import Server
 

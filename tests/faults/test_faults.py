@@ -161,7 +161,7 @@ def test_a_server_that_stays_away_is_told_with_the_commit_id(own_server: Server,
 
 def test_a_reply_that_is_lost_does_not_commit_twice(own_server: Server, twin_id: str) -> None:
     """The server is stopped after it got the call: the client sends again, and gets the commit that was made."""
-    with StateManager(twin_id, url=own_server.url, timeout=0.3, retries=20) as twin:
+    with StateManager(twin_id, url=f"{own_server.url}?socket_timeout=0.3") as twin:
         twin.set_state({"n": 0})
         assert own_server.process is not None
         results = []

@@ -543,5 +543,5 @@ def test_its_position_is_that_of_what_was_handed_out() -> None:
 def test_what_it_does_has_a_name() -> None:
     """Each step says what it is."""
     assert repr([Join("c"), Leave(), Read(1), Ping(), Rest(0.5)]) == (
-        "[Join(channel='c'), Leave(), Read(seconds=1), Ping(), Rest(seconds=0.5)]"
+        "[Join(channel='c', sharded=False), Leave(), Read(seconds=1), Ping(), Rest(seconds=0.5)]"
     )
