@@ -43,7 +43,7 @@ REVIVE_AFTER = 15.0  # seconds that a node stays down: longer than its replica t
 
 _PR_SET_PDEATHSIG = 1
 _LAST_PORT = 65_535 - BUS_OFFSET - NODES + 1
-_PORT_WAIT = 5.0  # seconds that nodes of a holder that was killed just now have to end
+_PORT_WAIT = 2.0  # seconds that nodes of a holder that was killed just now have to end
 _END_WAIT = 30.0  # seconds that a node has to end before it is killed
 _LOCK, _LOG = "cluster.lock", "server.log"
 
@@ -144,18 +144,25 @@ def join(nodes: Sequence[Address], masters: int, *, timeout: float = START_TIMEO
 
 
 def serves(clients: Sequence[redis.Redis]) -> bool:
-    """Whether all nodes say that all is well, agree who is what, and have their masters' data."""
+    """Whether all nodes say that all is well, agree who is what, have their masters' data, and tell clients of all."""
     # All but the epoch, which travels by itself.
     pictures = {
         frozenset((one.id, one.port, one.master, one.slots, one.well) for one in view(client)) for client in clients
     }
     states = {ask(client, "INFO").split()[0] for client in clients}
-    return len(pictures) == 1 and states == {"cluster_state:ok"} and all(map(_has_data, clients))
+    well = len(pictures) == 1 and states == {"cluster_state:ok"}
+    return well and all(_has_data(client) and _tells_of_all(client) for client in clients)
 
 
 def _has_data(client: redis.Redis) -> bool:
     facts: dict[str, str] = client.info("replication")
     return facts["role"] == "master" or facts["master_link_status"] == "up"
+
+
+def _tells_of_all(client: redis.Redis) -> bool:
+    """A replica is told to clients only once its master's offset is known here."""
+    told = {node[1] for _, _, *nodes in ask(client, "SLOTS") for node in nodes}
+    return told == {one.port for one in view(client) if one.slots or "slave" in one.flags}
 
 
 def _meet(nodes: Sequence[Address], clients: Sequence[redis.Redis]) -> None:
@@ -325,6 +332,7 @@ class LocalCluster:
             "save": "",
             "notify-keyspace-events": "K$lhg",
             "repl-diskless-sync-delay": "0",
+            "repl-ping-replica-period": "1",  # a replica is on no map before its first byte from the master
             "shutdown-timeout": "1",
         }
         log = folders.open_log(folder / _LOG)
