@@ -72,6 +72,7 @@ class Seen:
     """A node, as a line of CLUSTER NODES has it."""
 
     id: str
+    host: str
     port: int
     flags: frozenset[str]
     master: str
@@ -83,13 +84,21 @@ class Seen:
     def read(cls, line: str) -> Self:
         """Reads ``id ip:port@bus[,name] flags master ping pong epoch link slot ...``."""
         name, address, flags, master, _, _, epoch, link, *slots = line.split()
-        port = address.partition(",")[0].rpartition(":")[2].partition("@")[0]
-        return cls(name, int(port), frozenset(flags.split(",")), master, int(epoch), link == "connected", tuple(slots))
+        host, _, port = address.partition("@")[0].rpartition(":")
+        known = frozenset(flags.split(","))
+        return cls(name, host, int(port), known, master, int(epoch), link == "connected", tuple(slots))
 
     @property
     def well(self) -> bool:
         """Whether it is known for sure, and reached."""
         return self.connected and self.flags <= {"myself", "master", "slave"}
+
+    def numbers(self) -> Iterator[int]:
+        """The slots that it has, each by itself."""
+        for part in self.slots:
+            if not part.startswith("["):  # that is a slot on its way
+                first, _, last = part.partition("-")
+                yield from range(int(first), int(last or first) + 1)
 
 
 def ask(client: redis.Redis, *parts: str | int) -> Any:
@@ -161,8 +170,8 @@ def _has_data(client: redis.Redis) -> bool:
 
 def _tells_of_all(client: redis.Redis) -> bool:
     """A replica is told to clients only once its master's offset is known here."""
-    told = {node[1] for _, _, *nodes in ask(client, "SLOTS") for node in nodes}
-    return told == {one.port for one in view(client) if one.slots or "slave" in one.flags}
+    told = {node[2] for _, _, *nodes in ask(client, "SLOTS") for node in nodes}
+    return told == {one.id for one in view(client) if one.slots or "slave" in one.flags}
 
 
 def _meet(nodes: Sequence[Address], clients: Sequence[redis.Redis]) -> None:
@@ -177,21 +186,15 @@ def _meet(nodes: Sequence[Address], clients: Sequence[redis.Redis]) -> None:
 
 
 def _knows(client: redis.Redis, nodes: Sequence[Address]) -> bool:
-    return sorted(one.port for one in view(client) if one.well) == sorted(node.port for node in nodes)
+    found = sorted((one.host, one.port) for one in view(client) if one.well)
+    return found == sorted((node.host, node.port) for node in nodes)
 
 
 def _share_slots(masters: Sequence[redis.Redis]) -> None:
-    taken = {slot for one in view(masters[0]) for slot in _slots(one)}
+    taken = {slot for one in view(masters[0]) for slot in one.numbers()}
     for client, share in zip(masters, shares(len(masters)), strict=True):
         if not taken.intersection(share):
             ask(client, "ADDSLOTSRANGE", share.start, share.stop - 1)
-
-
-def _slots(seen: Seen) -> Iterator[int]:
-    for part in seen.slots:
-        if not part.startswith("["):  # that is a slot on its way
-            first, _, last = part.partition("-")
-            yield from range(int(first), int(last or first) + 1)
 
 
 def _replicate(masters: Sequence[redis.Redis], replicas: Sequence[redis.Redis]) -> None:
