@@ -51,7 +51,7 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-@dataclass
+@dataclass(eq=False)
 class Server:
     """One server process in a folder of its own, on a unix socket; tests/topology has nodes that listen on TCP too.
 

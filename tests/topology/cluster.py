@@ -151,7 +151,7 @@ class Cluster(Group):
     def moves_atomically(self) -> bool:
         """Whether the servers can move a slot as a whole (Valkey 9)."""
         with self.nodes[0].client() as client:
-            return bool(client.execute_command("COMMAND", "INFO", "CLUSTER|MIGRATESLOTS")[0])
+            return bool(client.execute_command("COMMAND LIST", "FILTERBY", "PATTERN", "cluster|migrateslots"))
 
     def move_slot_atomically(self, slot: int, to: Node) -> None:
         """Moves a slot with all its keys at once (CLUSTER MIGRATESLOTS), and waits until every node knows."""

@@ -56,7 +56,7 @@ class Namespaces:
         if shutil.which("ip") is None:
             return "network namespaces need the program ip (iproute2)"
         name = f"cr{os.getpid()}-try"
-        for arguments in (("netns", "add", name), ("-n", name, "link", "add", "b", "type", "bridge")):
+        for arguments in (("netns", "add", name), ("-n", name, "link", "add", "name", "sw0", "type", "bridge")):
             tried = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
             if tried.returncode:
                 break
@@ -71,12 +71,12 @@ class Namespaces:
         try:
             self.net = _free_net()
             ip("netns", "add", self.switch)
-            ip("-n", self.switch, "link", "add", "b", "type", "bridge")
-            ip("-n", self.switch, "link", "set", "b", "up")
+            ip("-n", self.switch, "link", "add", "name", "sw0", "type", "bridge")
+            ip("-n", self.switch, "link", "set", "sw0", "up")
             ip("link", "add", self.link, "type", "veth", "peer", "name", "tests", "netns", self.switch)
             ip("address", "add", f"{self.net}.254/24", "dev", self.link)
             ip("link", "set", self.link, "up")
-            ip("-n", self.switch, "link", "set", "tests", "master", "b", "up")
+            ip("-n", self.switch, "link", "set", "tests", "master", "sw0", "up")
         except BaseException:
             self.stop()
             raise
@@ -106,7 +106,7 @@ class Namespaces:
         ip("-n", host.name, "link", "add", "eth", "type", "veth", "peer", "name", f"h{number}", "netns", self.switch)
         ip("-n", host.name, "address", "add", f"{host.address}/24", "dev", "eth")
         ip("-n", host.name, "link", "set", "eth", "up")
-        ip("-n", self.switch, "link", "set", f"h{number}", "master", "b", "up")
+        ip("-n", self.switch, "link", "set", f"h{number}", "master", "sw0", "up")
         return host
 
     def cut(self, one: At, *others: At, both: bool = True) -> None:

@@ -38,7 +38,7 @@ def free_port() -> int:
             return port
 
 
-@dataclass
+@dataclass(eq=False)
 class Node(Server):
     """A server with a configuration file, which others may have rewritten (CONFIG REWRITE), and the same ports always.
 

@@ -255,9 +255,9 @@ class _Link:
             name = self.asked.popleft() if self.asked else ""
             if faults.meant(name) and proxy.hits(faults.drop_reply):
                 proxy.counts.dropped_replies += 1
-                self.mute = True
                 if faults.then == "cut":
                     raise Lost
+                self.mute = True
                 return
         self.client[1].write(reply)
         if self.deaf:
