@@ -27,7 +27,7 @@ class Host:
     """One namespace, with one address."""
 
     name: str
-    address: str
+    host: str
 
     @property
     def within(self) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ class Namespaces:
         self.hosts.append(host)
         ip("-n", host.name, "link", "set", "lo", "up")
         ip("-n", host.name, "link", "add", "eth", "type", "veth", "peer", "name", f"h{number}", "netns", self.switch)
-        ip("-n", host.name, "address", "add", f"{host.address}/24", "dev", "eth")
+        ip("-n", host.name, "address", "add", f"{host.host}/24", "dev", "eth")
         ip("-n", host.name, "link", "set", "eth", "up")
         ip("-n", self.switch, "link", "set", f"h{number}", "master", "sw0", "up")
         return host
@@ -128,7 +128,7 @@ class Namespaces:
             self.cuts.append((sender, receiver))
 
     def _name(self, address: str) -> str:
-        return next(host.name for host in self.hosts if host.address == address)
+        return next(host.name for host in self.hosts if host.host == address)
 
 
 def ip(*arguments: str) -> str:

@@ -151,7 +151,7 @@ class Group:
             node = Node(self.binary, options, sentinel=sentinel)
         else:
             host = self.network.add()
-            node = Node(self.binary, options, host=host.address, port=6379, bus=16379, within=host.within)
+            node = Node(self.binary, options, host=host.host, port=6379, bus=16379, within=host.within)
             node.sentinel = sentinel
         self.everything.append(node)
         return node.start()

@@ -11,9 +11,10 @@ from tests.servers import wait_until
 from tests.topology.namespaces import Namespaces
 from tests.topology.nodes import Group, Node
 
-# In milliseconds, where Sentinel takes its time otherwise. And on a busy machine it would take a pause of half a
+# In milliseconds, where Sentinel takes its time otherwise. With a ping for each `down_after` it would take a master that
+# is only a little late for dead, and fail over twice: to one that had come back with what it knew before. And on a busy machine it would take a pause of half a
 # minute ("tilt") whenever it had to wait for the processor.
-PERIODS = ("INFO-PERIOD", "500", "ASK-PERIOD", "200", "PUBLISH-PERIOD", "500")
+PERIODS = ("PING-PERIOD", "100", "INFO-PERIOD", "500", "ASK-PERIOD", "200", "PUBLISH-PERIOD", "500")
 NO_TILT = ("TILT-TRIGGER", "20000", "TILT-PERIOD", "500")
 
 
@@ -60,7 +61,7 @@ class ReplicaSet(Group):
         replicas, sentinels = self.wanted
         first = self.add()
         self.nodes = [first, *(self.add("--replicaof", f"{first.host} {first.port}") for _ in range(replicas))]
-        wait_until(lambda: in_sync(first, replicas))
+        wait_until(lambda: in_sync(first, self.nodes[1:]))
         self.sentinels = [self.add(*self._watch(first), sentinel=True) for _ in range(sentinels)]
         for sentinel in self.sentinels:
             with sentinel.client() as client:
@@ -133,6 +134,10 @@ class ReplicaSet(Group):
         one = named.pop() if len(named) == 1 else None
         return one if one is not None and one is not old and role(one) == "master" else None
 
+    def in_sync(self) -> bool:
+        """Whether all other nodes follow the master, and have what it has."""
+        return in_sync(self.master(), self.replicas())
+
     def restart(self, node: Node) -> None:
         """Starts a node again, which believes of itself what it did last; Sentinel corrects that in some 10 s."""
         node.restart()
@@ -150,9 +155,16 @@ def role(node: Node) -> str:
         return "none"
 
 
-def in_sync(master: Node, replicas: int) -> bool:
-    """Whether a master has so many replicas, and each has acknowledged all that it has."""
-    found = facts(master)
-    each = [one for name, one in found.items() if name.startswith("slave") and isinstance(one, dict)]
-    done = [one for one in each if one["state"] == "online" and one["offset"] == found["master_repl_offset"]]
-    return len(done) == replicas
+def in_sync(master: Node, replicas: list[Node]) -> bool:
+    """Whether each follows this master, and has all that it had when this was asked: pings and messages go on."""
+    try:
+        found, each = facts(master), [facts(node) for node in replicas]
+    except redis.RedisError:
+        return False
+    online = [one for name, one in found.items() if name.startswith("slave") and one["state"] == "online"]
+    return len(online) >= len(replicas) and all(_has(one, master, found["master_repl_offset"]) for one in each)
+
+
+def _has(replica: dict[str, Any], master: Node, offset: int) -> bool:
+    follows = (replica.get("master_host"), replica.get("master_port")) == (master.host, master.port)
+    return follows and replica["master_link_status"] == "up" and replica["slave_repl_offset"] >= offset
