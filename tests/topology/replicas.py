@@ -11,9 +11,9 @@ from tests.servers import wait_until
 from tests.topology.namespaces import Namespaces
 from tests.topology.nodes import Group, Node
 
-# In milliseconds, where Sentinel takes its time otherwise. With one ping in `down_after` it takes a master that is only a
-# little late for dead, and fails over twice: to one that came back with what it knew before. And on a busy machine it
-# would take a pause of half a minute ("tilt") whenever it had to wait for the processor.
+# In milliseconds, where Sentinel takes its time otherwise. With one ping in `down_after` it takes a master that is
+# a little late for dead, and fails over twice: to one that came back with what it knew before. And on a busy machine
+# it would take a pause of half a minute ("tilt") whenever it had to wait for the processor.
 PERIODS = ("PING-PERIOD", "100", "INFO-PERIOD", "500", "ASK-PERIOD", "200", "PUBLISH-PERIOD", "500")
 NO_TILT = ("TILT-TRIGGER", "20000", "TILT-PERIOD", "500")
 
