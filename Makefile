@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test bench check format clean
+.PHONY: help demo cluster test bench check format clean
 help:
 	@echo "make demo      several workers on one twin, checked at the end   (make demo ARGS='--workers 8 --seconds 20')"
+	@echo "make cluster   three masters with a replica each on this machine, until Ctrl-C   (make cluster ARGS='--port 7100')"
 	@echo "make test      the tests, on the bundled server and on redis-server where there is one"
 	@echo "make bench     measures everything beside its rivals, in some 10 minutes   (make bench ARGS='--quick')"
 	@echo "make check     ruff, format and types"
@@ -14,6 +15,9 @@ help:
 
 demo: $(VENV)/.installed
 	@$(BIN)/circman-redis demo $(ARGS)
+
+cluster: $(VENV)/.installed
+	@exec $(BIN)/circman-redis cluster $(ARGS)
 
 test: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest $(ARGS)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import redis
 
@@ -50,14 +51,13 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-@dataclass
+@dataclass(eq=False)
 class Server:
-    """One server process in a folder of its own.
+    """One server process in a folder of its own, on a unix socket; tests/topology has nodes that listen on TCP too.
 
     Args:
         binary: what to run.
         options: configuration, as for redis.conf.
-        tcp: listen on a free port of the loopback too.
     """
 
     binary: Path
@@ -76,11 +76,14 @@ class Server:
     def client(self, **kwargs: object) -> redis.Redis:
         return redis.Redis(unix_socket_path=str(self.socket), **kwargs)
 
-    def start(self) -> Server:
+    def command(self) -> list[str | Path]:
         arguments = ["--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder), "--save", ""]
+        return [self.binary, *arguments, *self.options]
+
+    def start(self) -> Self:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [self.binary, *arguments, *self.options],
+                self.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -36,6 +36,7 @@ COMMANDS = {
     "doctor": ("doctor", "Say in words what is wrong with the server or the twin."),
     "ingest": ("ingest", "Commit the rows of a CSV file, or lines of JSON."),
     "server": ("admin", "Hold the embedded server in the foreground."),
+    "cluster": ("cluster", "Hold a cluster on this machine in the foreground."),
 }
 
 
