@@ -10,6 +10,7 @@ import inspect
 import os
 import socket
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -17,7 +18,7 @@ from typing import Any, TypeGuard, TypeVar, get_args
 
 from pydantic import BaseModel
 
-from circman_redis import checks, patch, protocol, rules
+from circman_redis import checks, observing, patch, protocol, rules
 from circman_redis.codec import NOT_AN_OBJECT, JSONText, check_text, compact, decode, encode
 from circman_redis.errors import (
     InvalidJSON,
@@ -25,6 +26,7 @@ from circman_redis.errors import (
     RetryExpired,
     StateConflict,
     StateTooLarge,
+    StoreError,
     UsageError,
 )
 from circman_redis.keys import TwinKeys
@@ -112,6 +114,9 @@ class Twin:
             yield protocol.configure(self.keys, "adopt", wanted, None, "")
             config = yield protocol.config(self.keys)
         self.config = config
+        if observing.observer:
+            with suppress(StoreError):  # no right to look, or no list: whoever needs it is told
+                yield protocol.history_size(self.keys)
 
     @property
     def _own_model(self) -> rules.CompiledModel:

@@ -12,6 +12,7 @@ import redis.asyncio
 from hiredis import pack_command
 from redis.exceptions import ResponseError
 
+from circman_redis import redis_metrics
 from circman_redis.retries import one_try
 
 MOST_TOGETHER = 64
@@ -56,6 +57,12 @@ class Sender:
             redis.RedisError: as from a client of redis-py.
         """
         connection = self._take()
+        if redis_metrics.are_on():
+            with redis_metrics.timed(connection, command[0]):
+                return self._exchange(connection, command, renew)
+        return self._exchange(connection, command, renew)
+
+    def _exchange(self, connection: Any, command: Command, renew: Callable[[], Command] | None) -> Any:
         try:
             if renew:
                 connection.check_health()
@@ -179,7 +186,10 @@ class _Batch:
                 # All that may take long is done: who gave up meanwhile sends nothing, and ages are told as they are.
                 if wanted := self._wanted():
                     commands = [pack_command(renew()) if renew else packed for (packed, renew), _ in wanted]
-                    await self._exchange(connection, commands, [reply for _, reply in wanted])
+                    replies = [reply for _, reply in wanted]
+                    if redis_metrics.are_on():
+                        redis_metrics.watch(connection, commands, replies)
+                    await self._exchange(connection, commands, replies)
             except BaseException:
                 await connection.disconnect(nowait=True)  # or its next user would be given these replies
                 raise
