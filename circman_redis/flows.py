@@ -114,7 +114,7 @@ class Twin:
             yield protocol.configure(self.keys, "adopt", wanted, None, "")
             config = yield protocol.config(self.keys)
         self.config = config
-        if observing.observer:
+        if observing.observer and not publish:  # as a manager is opened, once
             with suppress(StoreError):  # no right to look, or no list: whoever needs it is told
                 yield protocol.history_size(self.keys)
 
