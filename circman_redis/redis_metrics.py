@@ -53,10 +53,9 @@ def watch(connection: Any, commands: Iterable[bytes], replies: Iterable[asyncio.
         reply.add_done_callback(partial(_replied, connection, _name(command), began))
 
 
-def message_received(channel: bytes, *, sharded: bool = False) -> None:
-    """A message came over a channel."""
-    name = channel.decode(errors="replace")
-    record_pubsub_message(PubSubDirection.RECEIVE, name, sharded=sharded or None)
+def message_received(channel: bytes) -> None:
+    """A message came over a channel, and redis-py's PubSub did not see it."""
+    record_pubsub_message(PubSubDirection.RECEIVE, channel.decode(errors="replace"))
 
 
 def _replied(connection: Any, name: str, began: float, reply: asyncio.Future[Any]) -> None:
