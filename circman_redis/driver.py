@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import redis
 from redis.exceptions import NoScriptError, ResponseError
 
-from circman_redis import protocol, scripts
+from circman_redis import observing, protocol, scripts
 from circman_redis.connection import AsyncStore, Store
 from circman_redis.errors import CircmanError, NotPermitted, StoreUnavailable, Unconfirmed, UsageError
 from circman_redis.flows import Flow
@@ -246,14 +246,15 @@ class Driver(_Wire[Store]):
             return self.run(call)
         self._check()
         try:
-            reply = self._with_retries(partial(self._send, call, send=self.store.read))
+            reply = self._with_retries(call, partial(self._send, call, send=self.store.read))
         except redis.RedisError as error:
             raise self.error(error, call.target) from error
         return protocol.parse(call, reply, self._keys)
 
     def drive(self, flow: Flow[T]) -> T:
         """Runs a flow to its end: sends it the value of each call, or throws the call's error in."""
-        return drive(flow, self.run)
+        observer = observing.observer
+        return drive(flow, observer.watched(self.run, self.store, self._keys.twin) if observer else self.run)
 
     def close(self) -> None:
         """Gives back the connections; a second time it does nothing."""
@@ -267,11 +268,13 @@ class Driver(_Wire[Store]):
 
     def _ask(self, call: Call[Any]) -> Any:
         if call.commit_id is None:
-            return self._with_retries(partial(self._send, call))
+            return self._with_retries(call, partial(self._send, call))
         with self._unsure.attempts(call) as attempts:
-            return self._with_retries(lambda: self._send(attempts.next(), attempts))
+            return self._with_retries(call, lambda: self._send(attempts.next(), attempts))
 
-    def _with_retries(self, send: Callable[[], Any]) -> Any:
+    def _with_retries(self, call: Call[Any], send: Callable[[], Any]) -> Any:
+        if observer := observing.observer:
+            send = observer.counted(call, send)
         return self.store.retry.call_with_retry(send, lambda _: None)
 
     def _send(self, call: Call[Any], attempts: Attempts | None = None, send: Callable[..., Any] | None = None) -> Any:
@@ -321,14 +324,16 @@ class AsyncDriver(_Wire[AsyncStore]):
             return await self.run(call)
         self._check()
         try:
-            reply = await self._with_retries(partial(self._send, call, send=self.store.read))
+            reply = await self._with_retries(call, partial(self._send, call, send=self.store.read))
         except redis.RedisError as error:
             raise self.error(error, call.target) from error
         return protocol.parse(call, reply, self._keys)
 
     def drive(self, flow: Flow[T]) -> Coroutine[Any, Any, T]:
         """Runs a flow to its end, as `Driver.drive`."""
-        return drive_async(flow, self.run)
+        observer = observing.observer
+        run = observer.watched_async(self.run, self.store, self._keys.twin) if observer else self.run
+        return drive_async(flow, run)
 
     async def close(self) -> None:
         """Gives back the connections; a second time it does nothing."""
@@ -342,11 +347,13 @@ class AsyncDriver(_Wire[AsyncStore]):
 
     async def _ask(self, call: Call[Any]) -> Any:
         if call.commit_id is None:
-            return await self._with_retries(partial(self._send, call))
+            return await self._with_retries(call, partial(self._send, call))
         with self._unsure.attempts(call) as attempts:
-            return await self._with_retries(lambda: self._send(attempts.next(), attempts))
+            return await self._with_retries(call, lambda: self._send(attempts.next(), attempts))
 
-    def _with_retries(self, send: Callable[[], Awaitable[Any]]) -> Awaitable[Any]:
+    def _with_retries(self, call: Call[Any], send: Callable[[], Awaitable[Any]]) -> Awaitable[Any]:
+        if observer := observing.observer:
+            send = observer.counted(call, send)
         return self.store.retry.call_with_retry(send, _nothing)
 
     async def _send(

@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -18,7 +19,7 @@ from typing import Any, TypeGuard, TypeVar, get_args
 
 from pydantic import BaseModel
 
-from circman_redis import checks, patch, protocol, rules
+from circman_redis import checks, observing, patch, protocol, rules
 from circman_redis.codec import NOT_AN_OBJECT, JSONText, check_text, compact, decode, encode
 from circman_redis.durability import NONE, Durability, ServerFacts
 from circman_redis.errors import (
@@ -123,6 +124,9 @@ class Twin:
             yield protocol.configure(self.keys, "adopt", wanted, None, "")
             config = yield protocol.config(self.keys)
         self.config = config
+        if observing.observer and not publish:  # as a manager is opened, once
+            with suppress(StoreError):  # no right to look, or no list: whoever needs it is told
+                yield protocol.history_size(self.keys)
 
     def _look_at_server(self) -> Flow[None]:
         try:

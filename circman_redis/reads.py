@@ -49,6 +49,12 @@ def _between(twin: Twin, start: int, stop: int) -> Flow[list[State]]:
     return rebuilt
 
 
+def past_size(keys: TwinKeys) -> Flow[int]:
+    """How many past states there are."""
+    size: int = yield protocol.history_size(keys)
+    return size
+
+
 def history_form(keys: TwinKeys) -> Flow[str]:
     """How past states are kept, full or compact."""
     config: TwinConfig = yield protocol.config(keys)

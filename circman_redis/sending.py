@@ -12,6 +12,7 @@ import redis.asyncio
 from hiredis import pack_command
 from redis.exceptions import ReadOnlyError, ResponseError
 
+from circman_redis import redis_metrics
 from circman_redis.retries import FOR_EVER, one_try, seconds_left
 
 MOST_TOGETHER = 64
@@ -80,6 +81,19 @@ class Sender:
             redis.RedisError: as from a client of redis-py.
         """
         connection = self._take()
+        if redis_metrics.are_on():
+            with redis_metrics.timed(connection, command[0]):
+                return self._exchange(connection, command, renew, behind, asking)
+        return self._exchange(connection, command, renew, behind, asking)
+
+    def _exchange(
+        self,
+        connection: Any,
+        command: Command,
+        renew: Callable[[], Command] | None,
+        behind: Callable[[], Command] | None,
+        asking: bool,
+    ) -> Any:
         try:
             if renew:
                 connection.check_health()
@@ -251,6 +265,8 @@ class _Batch:
                 await connection.check_health()
                 # All that may take long is done: who gave up meanwhile sends nothing, and ages are told as they are.
                 if wanted := self._wanted():
+                    if redis_metrics.are_on():
+                        redis_metrics.watch(connection, [one.packed for one in wanted], [one.reply for one in wanted])
                     await self._exchange(connection, wanted)
             except BaseException:
                 await connection.disconnect(nowait=True)  # or its next user would be given these replies

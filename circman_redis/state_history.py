@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from typing import Any, overload
 
-from circman_redis import protocol, reads
+from circman_redis import reads
 from circman_redis.driver import Driver
 from circman_redis.flows import Twin
 from circman_redis.link import Link
@@ -25,7 +25,7 @@ class StateHistory(Sequence[State]):
         self._twin = twin
 
     def __len__(self) -> int:
-        return self._driver.run(protocol.history_size(self._twin.keys))
+        return self._driver.drive(reads.past_size(self._twin.keys))
 
     @overload
     def __getitem__(self, index: int) -> State: ...
@@ -55,7 +55,7 @@ class AsyncStateHistory:
 
     async def length(self) -> int:
         """How many there are."""
-        return await self._link.run(protocol.history_size(self._twin.keys))
+        return await self._link.drive(reads.past_size(self._twin.keys))
 
     @overload
     def __getitem__(self, index: int) -> Awaitable[State]: ...

@@ -15,8 +15,8 @@ from typing import Any, TypeAlias, TypeVar
 
 from redis.backoff import ExponentialWithJitterBackoff
 
+from circman_redis import observing, protocol
 from circman_redis import patch as patches
-from circman_redis import protocol
 from circman_redis.errors import StoreError, StoreUnavailable, UsageError
 from circman_redis.events import Event, Heartbeat, StateEvent
 from circman_redis.keys import TwinKeys
@@ -210,6 +210,8 @@ class Stream:
         return Heartbeat(self._keys.twin, epoch, version, connected=self.connected, committed_at=committed_at)
 
     def _hand(self, event: Event) -> Event:
+        if observer := observing.observer:
+            observer.handed_out(event)
         self._handed = event.position
         return event
 
@@ -299,6 +301,7 @@ class Stream:
         self._failures = 0
         if self._trouble:
             log.info("twin %r: connected again, at version %s", self._keys.twin, self.timeline.version)
+            _count_reconnect()
         self._trouble = self.refusal = None
         if not self.timeline.behind:
             self._looked_at = self._known_at = asked
@@ -332,6 +335,7 @@ class Stream:
             raise StoreUnavailable(f"twin {self._keys.twin!r}: the server ended the subscription")
         elif kind.endswith("subscribe"):
             self.timeline.behind = True  # redis-py connected anew by itself
+            _count_reconnect()
         elif self._wish.source == "keyspace":
             self._wake_ups += 1
             if self._wake_ups >= _MOST_WAKE_UPS:
@@ -365,3 +369,8 @@ class Stream:
             if before is not after and not patches.same(before, after):
                 return True
         return False
+
+
+def _count_reconnect() -> None:
+    if observer := observing.observer:
+        observer.reconnected()

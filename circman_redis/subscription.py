@@ -14,6 +14,7 @@ import redis
 import redis.asyncio.client
 import redis.client
 
+from circman_redis import redis_metrics
 from circman_redis.driver import AsyncDriver, Driver, drive, drive_async
 from circman_redis.errors import CircmanError, StoreError, StoreUnavailable, UsageError
 from circman_redis.events import Event
@@ -187,6 +188,8 @@ class Subscription(_Subscribed[Driver], Iterator[Event]):
         # What get_message() does but for looking once more, and for connecting anew, which is up to the stream.
         said = connection.read_response(timeout=self._patience, disconnect_on_error=False, push_request=True)
         if said[0] in {b"message", b"smessage"}:
+            if redis_metrics.are_on():
+                redis_metrics.message_received(said[1])
             return "message", said[2]
         return _typed(pubsub.handle_message(said))  # type: ignore[no-untyped-call]
 

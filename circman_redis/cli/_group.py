@@ -32,7 +32,7 @@ COMMANDS = {
     "delete": ("writing", "Remove the twin with all its keys."),
     "schema": ("models", "Show or publish the model that states must fit."),
     "twins": ("admin", "List the twins on the server."),
-    "info": ("admin", "Facts at a glance: the server and the twin."),
+    "info": ("info", "Facts at a glance: the server and the twin."),
     "doctor": ("doctor", "Say in words what is wrong with the server or the twin."),
     "ingest": ("ingest", "Commit the rows of a CSV file, or lines of JSON."),
     "server": ("admin", "Hold the embedded server in the foreground."),

@@ -1,9 +1,8 @@
-"""twins, info, server: what is where."""
+"""twins, server: what is where."""
 
 from __future__ import annotations
 
 import signal
-import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,15 +17,13 @@ from redis.retry import Retry
 from circman_redis import _embedded_folder as folders
 from circman_redis import protocol
 from circman_redis.cli._options import Target, connected, example
-from circman_redis.cli._output import emit_facts, emit_table, emit_value, note, on_terminal
+from circman_redis.cli._output import emit_table, emit_value, note, on_terminal
 from circman_redis.cli._session import Session, explained
 from circman_redis.codec import decode
-from circman_redis.doctor_facts import server_name
 from circman_redis.embedded import open_server
 from circman_redis.errors import StoreError
 from circman_redis.keys import TwinKeys, state_keys_pattern, twin_of_state_key
 
-_PINGS = 5
 _LOOK_AFTER = 5.0  # seconds between two looks at the embedded server
 
 
@@ -73,67 +70,6 @@ def _line(session: Session, name: str) -> dict[str, Any]:
         "bytes": int(size) if size else None,
         "committed_at": decode(head)["committed_at"] if head else None,
         "history": entries,
-    }
-
-
-@click.command("info", epilog=example("circman-redis info --twin plant"))
-@connected
-def info_command(target: Target) -> None:
-    """Facts at a glance: the server and the twin."""
-    with target.session() as session:
-        facts = {"server": _server_facts(session), "twin": _twin_facts(session)}
-    if not on_terminal():
-        emit_value(facts)
-        return
-    for part, found in facts.items():
-        emit_facts(part, found)
-
-
-def _server_facts(session: Session) -> dict[str, Any]:
-
-    with explained(session.store):
-        waits = [_seconds_of_a_ping(session) for _ in range(_PINGS)]
-        facts = session.client.info()
-    name, version = server_name(facts)
-    return {
-        "url": session.store.name,
-        "name": name,
-        "version": version,
-        "latency_ms": round(statistics.median(waits) * 1000, 3),
-        "memory": facts.get("used_memory_human"),
-        "clients": facts.get("connected_clients"),
-    }
-
-
-def _seconds_of_a_ping(session: Session) -> float:
-    before = time.perf_counter()
-    session.client.ping()
-    return time.perf_counter() - before
-
-
-def _twin_facts(session: Session) -> dict[str, Any]:
-
-    keys = session.keys
-    config = session.run(protocol.config(keys))
-    head = session.run(protocol.snapshot(keys))
-    size = session.run(protocol.Call("HGET", (keys.meta,), ("bytes",), lambda reply: int(reply) if reply else 0))
-    return {
-        "twin": keys.twin,
-        "version": head.version,
-        "epoch": head.epoch or None,
-        "model": config.model,
-        "model_hash": config.model_hash,
-        "validation": config.validation,
-        "checks": config.checks,
-        "history": session.run(protocol.history_size(keys)),
-        "history_length": config.history_length,
-        "history_form": config.history,
-        "bytes": size,
-        "max_bytes": config.max_bytes,
-        "timestamp": head.timestamp,
-        "committed_at": head.committed_at,
-        "op": head.op,
-        "actor": head.actor,
     }
 
 

@@ -1,4 +1,4 @@
-"""twins, info, server, demo."""
+"""twins, server, demo."""
 
 from __future__ import annotations
 
@@ -38,12 +38,11 @@ def test_twins_lists_those_under_the_prefix(run: Run, server: Server, client: re
 
 
 def test_what_a_user_may_not_ask_is_refused_with_the_reason(run: Run, server: Server, client: redis.Redis) -> None:
-    client.execute_command("ACL", "SETUSER", "shy", "reset", "on", ">pw", "~*", "+@all", "-scan", "-info")
+    client.execute_command("ACL", "SETUSER", "shy", "reset", "on", ">pw", "~*", "+@all", "-scan")
     try:
-        for command, name in (("twins", "scan"), ("info", "info")):
-            said = run(command, "--url", f"unix://shy:pw@{server.socket}", code=1).stderr
-            assert f"permissions to run the '{name}' command" in said
-            assert "pw" not in said
+        said = run("twins", "--url", f"unix://shy:pw@{server.socket}", code=1).stderr
+        assert "permissions to run the 'scan' command" in said
+        assert "pw" not in said
     finally:
         client.acl_deluser("shy")
 
@@ -59,25 +58,6 @@ def test_twins_on_a_terminal(run: Run, twin: StateManager, terminal: None) -> No
     assert run("twins").stderr == "no twins\n"
     twin.set_state({"n": 1})
     assert twin.twin in run("twins").stdout
-
-
-def test_info_has_the_server_and_the_twin(run: Run, server: Server, twin: StateManager, lane: str) -> None:
-    twin.update_many([{"n": 1}, {"n": 2}], actor="me")
-    facts = value(run("info"))
-    assert facts["server"]["name"].lower() == lane
-    assert facts["server"]["url"] == server.url
-    assert facts["server"]["latency_ms"] > 0
-    about = facts["twin"]
-    assert (about["version"], about["history"], about["actor"], about["op"]) == (2, 1, "me", "merge")
-    assert (about["model"], about["validation"], about["history_length"]) == ("TwinState", "standard", 1000)
-    assert about["history_form"] == "full"
-    assert about["bytes"] == len(twin.client.get(twin.keys.state))
-
-
-def test_info_on_a_terminal(run: Run, twin: StateManager, terminal: None) -> None:
-    shown = run("info").stdout
-    assert "validation     standard" in shown
-    assert "actor          -" in shown
 
 
 def test_server_tells_where_it_is_and_whether_it_runs(run: Run, tmp_path: Path) -> None:
