@@ -109,12 +109,12 @@ def history(keys: TwinKeys, at: int, before: int) -> Call[Page]:
 def begin(keys: TwinKeys, token: str, record: TwinRecord) -> Call[int]:
     """Lays by what a twin is restored from, but its history (restore_begin.lua)."""
     texts = (record.state, record.head, record.settings, record.rules, record.schema)
-    return Call("restore_begin", _staging(keys), (token, _KEPT_MS, *texts), int)
+    return Call("restore_begin", (keys.state, *_staging(keys)), (token, _KEPT_MS, *texts), int)
 
 
 def lay_by(keys: TwinKeys, token: str, entries: Sequence[bytes]) -> Call[int]:
     """Lays by the next entries of its history (restore_history.lua)."""
-    return Call("restore_history", _staging(keys), (token, _KEPT_MS, *entries), int)
+    return Call("restore_history", (keys.state, *_staging(keys)), (token, _KEPT_MS, *entries), int)
 
 
 def finish(keys: TwinKeys, token: str, entries: int, actor: str, *, replace: bool) -> Call[str]:

@@ -74,7 +74,7 @@ local function configure()
   if fields[1] then redis.call('HSET', META, unpack(fields)) end
   if publish then
     redis.call('UNLINK', RULES)
-    write_rules(rules)
+    write_pairs(RULES, rules)
     redis.call('SET', SCHEMA, NEW_SCHEMA)
   end
   local length = redis.call('HGET', META, 'history_length')

@@ -73,7 +73,7 @@ local function write(twin, now)
   redis.call('HSET', META, 'version', twin.version_text, 'epoch', twin.epoch, 'head', twin.head, 'bytes', #twin.state,
     'stamp', twin.stamp, 'committed', twin.committed_text, 'calls', 0, 'ids_since', now, 'ids_rotated', now)
   if twin.settings[1] then redis.call('HSET', META, unpack(twin.settings)) end
-  write_rules(twin.rules)
+  write_pairs(RULES, twin.rules)
   if twin.schema ~= '' then redis.call('SET', SCHEMA, twin.schema) end
   if twin.entries > 0 then
     redis.call('RENAME', RESTORE_HISTORY, HISTORY)

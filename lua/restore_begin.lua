@@ -1,6 +1,6 @@
 -- restore_begin: checks what a twin is restored from but its history, and lays it by. The twin itself stays as it is.
 --
--- KEYS  1 restore  2 restore history  3 restore times
+-- KEYS  1 state  2 restore  3 restore history  4 restore times
 -- ARGV  1 token: random, 16 hexadecimal digits, the same in all calls of one restore
 --       2 for how many milliseconds it is kept at most, if nothing comes after it
 --       3 the state's text
@@ -10,7 +10,7 @@
 --       7 the model's JSON Schema text; '' for none
 -- Returns the head's version
 -- Errors  CIRCMAN_BAD_JSON
-local RESTORE, RESTORE_HISTORY, RESTORE_TIMES = KEYS[1], KEYS[2], KEYS[3]
+local STATE, RESTORE, RESTORE_HISTORY, RESTORE_TIMES = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local TOKEN, KEPT_MS, NEW_STATE, HEAD, SETTINGS, NEW_RULES, NEW_SCHEMA =
   ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 -- @include base
@@ -68,4 +68,4 @@ local function begin()
   return facts.version
 end
 
-return answer(begin, 'hash list zset')
+return answer(begin, 'string hash list zset')

@@ -1,12 +1,12 @@
 -- restore_history: checks the next entries of the history that a twin is restored from, and lays them by.
 --
--- KEYS  1 restore  2 restore history  3 restore times
+-- KEYS  1 state  2 restore  3 restore history  4 restore times
 -- ARGV  1 token: that of restore_begin.lua
 --       2 for how many milliseconds it is kept at most, if nothing comes after it
 --       3.. history entries as they were stored, newest first, the first one below those that are laid by; at most 1000
 -- Returns the lowest version that is laid by
 -- Errors  CIRCMAN_BAD_JSON
-local RESTORE, RESTORE_HISTORY, RESTORE_TIMES = KEYS[1], KEYS[2], KEYS[3]
+local STATE, RESTORE, RESTORE_HISTORY, RESTORE_TIMES = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local TOKEN, KEPT_MS = ARGV[1], ARGV[2]
 -- @include base
 -- @include time
@@ -69,4 +69,4 @@ local function take()
   return lowest
 end
 
-return answer(take, 'hash list zset')
+return answer(take, 'string hash list zset')
