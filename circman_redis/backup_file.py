@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, NoReturn
 
 from circman_redis.canonical import canonical
+from circman_redis.codec import decode
 from circman_redis.commit_chain import fault_of, read_entry
 from circman_redis.errors import BadBackup, InvalidJSON
 from circman_redis.keys import TwinKeys
@@ -265,10 +266,10 @@ class _Reader:
 def fault_of_entry(text: bytes, version: int) -> str:
     """What speaks against a history entry's being that of ``version``; empty where nothing does."""
     try:
-        entry = read_entry(text)
-        text.decode()
-    except (UnicodeDecodeError, InvalidJSON) as error:
+        decode(text)  # all of it: read_entry looks at the facts
+    except InvalidJSON as error:
         return f"not a history entry: {error}"
+    entry = read_entry(text)
     if entry is None or b"\n" in text:
         return "not a history entry that a commit left"
     return "" if entry.version == version else f"the entry of version {entry.version}, where {version} should be"
@@ -300,6 +301,9 @@ def _check_objects(texts: dict[str, str]) -> None:
     for name in ("settings", "rules", "state"):
         if not texts[name].startswith("{"):
             raise ValueError(f"the {name} of a twin are no JSON object")
+    for name, value in _json.decode(texts["settings"]).items():  # numbers come as their digits
+        if not isinstance(value, str) or (name not in _STRINGS and not _DIGITS.fullmatch(value)):
+            raise ValueError(f"its setting {name} is {value!r}")
     fault = fault_of(texts["state"])
     if fault:
         raise ValueError(f"its state {fault}")
