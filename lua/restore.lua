@@ -17,6 +17,7 @@ local TOKEN, MODE, ENTRIES, ACTOR = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 -- @include utf8
 -- @include json
 -- @include members
+-- @include channel
 -- @include notice
 
 -- Whether this restore was made already, and only its answer got lost.
@@ -52,7 +53,7 @@ local function read_staged()
   }
 end
 
-local function check_rights()
+local function check_rights(sharded)
   check_right('SET', STATE, '')
   check_right('UNLINK', HISTORY, META, RULES, SCHEMA, IDS, OLD_IDS, TIMES, RESTORE)
   check_right('HSET', META, '', '')
@@ -63,15 +64,18 @@ local function check_rights()
   check_right('PERSIST', HISTORY)
   check_right('PERSIST', TIMES)
   check_right('ZADD', TIMES, '0', '0')
-  check_right('PUBLISH', EVENTS, '')
+  check_right(publish_command(sharded), EVENTS, '')
 end
 
--- Commit ids are forgotten: a retry of what was sent before now is refused, for nobody can tell whether it is in the copy.
-local function write(twin, now)
+-- Commit ids are forgotten: a retry of what was first sent before the copy's newest commit is refused, for it may be in it.
+-- One below that commit's time, so that an id which says that its maker knew just this commit is good.
+local function write(twin)
+  local since = ('%.0f'):format(math.max(twin.committed - 1, 0))
   redis.call('SET', STATE, twin.state)
   redis.call('UNLINK', HISTORY, META, RULES, SCHEMA, IDS, OLD_IDS, TIMES)
   redis.call('HSET', META, 'version', twin.version_text, 'epoch', twin.epoch, 'head', twin.head, 'bytes', #twin.state,
-    'stamp', twin.stamp, 'committed', twin.committed_text, 'calls', 0, 'ids_since', now, 'ids_rotated', now)
+    'stamp', twin.stamp, 'committed', twin.committed_text, 'calls', 0, 'ids_since', since, 'ids_rotated', since)
+  if twin.sharded then redis.call('HSET', META, 'sharded', '1') end
   if twin.settings[1] then redis.call('HSET', META, unpack(twin.settings)) end
   write_pairs(RULES, twin.rules)
   if twin.schema ~= '' then redis.call('SET', SCHEMA, twin.schema) end
@@ -94,10 +98,11 @@ local function restore()
   if before then return before end
   check_free()
   local twin = read_staged()
-  check_rights()
+  twin.sharded = in_cluster()
+  check_rights(twin.sharded)
   local now = ('%.0f'):format(server_time(twin.committed))
   twin.epoch = ('%x'):format(now) .. TOKEN:sub(1, 8)
-  write(twin, now)
+  write(twin)
   notice(twin, 'restore')
   return twin.epoch
 end

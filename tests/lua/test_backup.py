@@ -312,3 +312,12 @@ def test_the_keys_of_a_restore_are_the_twins(target: RawTwin) -> None:
     """The scripts are called with what keys.py builds, for protocol.py's delete too."""
     keys = TwinKeys("x")
     assert {keys.restore, keys.restore_history, keys.restore_times}.isdisjoint(protocol.delete(keys, "").keys)
+
+
+def test_an_id_of_whoever_knows_the_restored_commit_is_good(target: RawTwin, copy: Copy) -> None:
+    """One made before it is not: its commit may be in the copy."""
+    copy.restore(target)
+    committed = int(target.meta_of("committed"))
+    with target.refused("EXPIRED"):
+        target.merge('{"n":1}', commit_id=f"c.{committed - 1:013x}.x")
+    assert target.merge('{"n":1}', commit_id=f"c.{committed:013x}.x").first == 41
