@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from circman_redis.callbacks import AsyncHandle, Handle
     from circman_redis.codec import JSONText
     from circman_redis.errors import (
+        BadBackup,
         CircmanError,
         CorruptTwin,
         EmbeddedUnavailable,
@@ -53,6 +54,7 @@ _HOMES = {
     "callbacks": ("AsyncHandle", "Handle"),
     "codec": ("JSONText",),
     "errors": (
+        "BadBackup",
         "CircmanError",
         "CorruptTwin",
         "EmbeddedUnavailable",
@@ -105,6 +107,7 @@ __all__ = [
     "AsyncMirror",
     "AsyncStateManager",
     "AsyncSubscription",
+    "BadBackup",
     "Change",
     "CircmanError",
     "Commit",

@@ -82,7 +82,7 @@ class AsyncStateManager(Manager):
     def _begin(self, asked: Asked) -> None:
         adopted = None
         if asked.client is not None:
-            adopted = connection.adopt_async(asked.client, asked.settings, self.keys.state)
+            adopted = connection.adopt_async(asked.client, asked.settings)
         self._link = Link(self._twin, adopted)
 
     def _ask_again(self, asked: Asked) -> None:

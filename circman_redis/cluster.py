@@ -1,4 +1,4 @@
-"""A twin's way through a cluster: redis-py knows which node has which slot; the twin's calls go straight there."""
+"""The way through a cluster: redis-py knows which node has which slot, and calls go straight there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary
 
 import redis
 import redis.asyncio
-from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisClusterException
 
 from circman_redis.errors import StoreError
@@ -26,18 +25,16 @@ _ASTRAY = (redis.ConnectionError, redis.TimeoutError, ClusterDownError)
 
 
 class Cluster:
-    """Sends the calls of one twin to the node that has its slot.
+    """Sends calls to the node that has the slot of their keys.
 
     redis-py's own ``execute_command`` would do so too, but send a commit again as if for the first time.
 
     Args:
         make: makes the client; it asks the nodes.
-        key: one of the twin's keys.
     """
 
-    def __init__(self, make: Callable[[], redis.RedisCluster], key: str) -> None:
+    def __init__(self, make: Callable[[], redis.RedisCluster]) -> None:
         self._make = make
-        self._slot = key_slot(key.encode())
         self._senders: WeakKeyDictionary[Any, Sender] = WeakKeyDictionary()
         self._replicas: dict[str, Sender] = {}
         self._listened = False
@@ -53,20 +50,20 @@ class Cluster:
             self._client = retry.call_with_retry(self._made, lambda _: None)
         return self._client
 
-    def send(self, *command: Any, **how: Any) -> Any:
-        """The reply to a command, as from `Sender`."""
-        return self._send(self._master, command, how)
+    def send(self, slot: int, *command: Any, **how: Any) -> Any:
+        """The reply to a command, as from `Sender`, of the node that has a slot."""
+        return self._send(self._master, slot, command, how)
 
-    def read(self, *command: Any, **how: Any) -> Any:
-        """The reply of a replica of the twin's node, where there is one."""
-        return self._send(self._replica, command, how)
+    def read(self, slot: int, *command: Any, **how: Any) -> Any:
+        """The reply of a replica of that node, where there is one."""
+        return self._send(self._replica, slot, command, how)
 
-    def listening_pool(self) -> redis.ConnectionPool:
-        """Connections to the node that has the twin's slot now."""
+    def listening_pool(self, slot: int) -> redis.ConnectionPool:
+        """Connections to the node that has a slot now."""
         if self._listened:
             self._look_again()  # somebody connects anew: maybe as the slot is elsewhere
         self._listened = True
-        return self._pool_to(self._node(), health_check_interval=0)
+        return self._pool_to(_master_of(self._client, slot), health_check_interval=0)
 
     def give_back(self) -> None:
         """Gives the connections back to a client that is somebody else's."""
@@ -82,32 +79,29 @@ class Cluster:
         with _as_connection_error():
             return self._make()
 
-    def _send(self, choose: Callable[[], Sender], command: tuple[Any, ...], how: dict[str, Any]) -> Any:
+    def _send(self, choose: Callable[[int], Sender], slot: int, command: tuple[Any, ...], how: dict[str, Any]) -> Any:
         try:
-            sender, asking = choose(), False
+            sender, asking = choose(slot), False
             for _ in range(MOST_REDIRECTS):
                 try:
                     return sender(*command, asking=asking, **how)
                 except MovedError as error:
                     self._client.nodes_manager.move_slot(error)
-                    sender, asking = choose(), False
+                    sender, asking = choose(slot), False
                 except AskError as error:
                     sender, asking = self._sender_to(self._named(error)), True
-            raise redis.ConnectionError(f"slot {self._slot} is sent from node to node")
+            raise redis.ConnectionError(f"slot {slot} is sent from node to node")
         except _ASTRAY:
             self._look_again()
             raise
-
-    def _node(self) -> Any:
-        return _master_of(self._client, self._slot)
 
     def _named(self, error: AskError) -> Any:
         if self._client.nodes_manager.get_node(error.host, error.port) is None:
             self._look_again()
         return _known(self._client.nodes_manager.get_node(error.host, error.port), error)
 
-    def _master(self) -> Sender:
-        return self._sender_to(self._node())
+    def _master(self, slot: int) -> Sender:
+        return self._sender_to(_master_of(self._client, slot))
 
     def _sender_to(self, node: Any) -> Sender:
         pool = self._client.get_redis_connection(node).connection_pool
@@ -116,10 +110,10 @@ class Cluster:
             sender = self._senders.setdefault(pool, Sender(pool))
         return sender
 
-    def _replica(self) -> Sender:
-        node = _replica_of(self._client, self._slot)
+    def _replica(self, slot: int) -> Sender:
+        node = _replica_of(self._client, slot)
         if node is None:
-            return self._master()
+            return self._master(slot)
         if node.name not in self._replicas:
             self._replicas[node.name] = Sender(self._pool_to(node, redis_connect_func=_for_reading))
         return self._replicas[node.name]
@@ -139,31 +133,29 @@ class AsyncCluster:
 
     Args:
         client: asks for the nodes, when that is needed first.
-        key: one of the twin's keys.
     """
 
-    def __init__(self, client: redis.asyncio.RedisCluster, key: str) -> None:
+    def __init__(self, client: redis.asyncio.RedisCluster) -> None:
         self.client = client
-        self._slot = key_slot(key.encode())
         self._senders: dict[str, tuple[Pool, AsyncSender]] = {}
         self._listening: list[Pool] = []
         self._listened = False
 
-    async def send(self, *command: Any, **how: Any) -> Any:
-        """The reply to a command, as from `AsyncSender`."""
-        return await self._send(self._master, command, how)
+    async def send(self, slot: int, *command: Any, **how: Any) -> Any:
+        """The reply to a command, as from `AsyncSender`, of the node that has a slot."""
+        return await self._send(self._master, slot, command, how)
 
-    async def read(self, *command: Any, **how: Any) -> Any:
-        """The reply of a replica of the twin's node, where there is one."""
-        return await self._send(self._replica, command, how)
+    async def read(self, slot: int, *command: Any, **how: Any) -> Any:
+        """The reply of a replica of that node, where there is one."""
+        return await self._send(self._replica, slot, command, how)
 
-    async def listening_pool(self) -> Pool:
-        """Connections to the node that has the twin's slot now."""
+    async def listening_pool(self, slot: int) -> Pool:
+        """Connections to the node that has a slot now."""
         if self._listened:
             await self._look_again()
         self._listened = True
         await self._know_the_nodes()
-        node = _master_of(self.client, self._slot)
+        node = _master_of(self.client, slot)
         pool = Pool(**_options_to(node, health_check_interval=0))
         self._listening.append(pool)
         return pool
@@ -183,19 +175,21 @@ class AsyncCluster:
         with _as_connection_error():
             await self.client.initialize()
 
-    async def _send(self, choose: Callable[[], AsyncSender], command: tuple[Any, ...], how: dict[str, Any]) -> Any:
+    async def _send(
+        self, choose: Callable[[int], AsyncSender], slot: int, command: tuple[Any, ...], how: dict[str, Any]
+    ) -> Any:
         try:
             await self._know_the_nodes()
-            sender, asking = choose(), False
+            sender, asking = choose(slot), False
             for _ in range(MOST_REDIRECTS):
                 try:
                     return await sender(*command, asking=asking, **how)
                 except MovedError as error:
                     await self.client.nodes_manager.move_slot(error)
-                    sender, asking = choose(), False
+                    sender, asking = choose(slot), False
                 except AskError as error:
                     sender, asking = self._sender_to(await self._named(error)), True
-            raise redis.ConnectionError(f"slot {self._slot} is sent from node to node")
+            raise redis.ConnectionError(f"slot {slot} is sent from node to node")
         except _ASTRAY:
             await self._look_again()
             raise
@@ -205,12 +199,12 @@ class AsyncCluster:
             await self._look_again()
         return _known(self.client.nodes_manager.get_node(error.host, error.port), error)
 
-    def _master(self) -> AsyncSender:
-        return self._sender_to(_master_of(self.client, self._slot))
+    def _master(self, slot: int) -> AsyncSender:
+        return self._sender_to(_master_of(self.client, slot))
 
-    def _replica(self) -> AsyncSender:
-        node = _replica_of(self.client, self._slot)
-        return self._master() if node is None else self._sender_to(node, redis_connect_func=_for_reading_async)
+    def _replica(self, slot: int) -> AsyncSender:
+        node = _replica_of(self.client, slot)
+        return self._master(slot) if node is None else self._sender_to(node, redis_connect_func=_for_reading_async)
 
     def _sender_to(self, node: Any, **forced: Any) -> AsyncSender:
         name = f"{node.name} to read from" if forced else node.name

@@ -18,6 +18,7 @@ import redis.retry
 import redis.sentinel
 from redis.asyncio.client import PubSub as AsyncPubSub
 from redis.client import PubSub
+from redis.crc import key_slot
 
 from circman_redis.cluster import AsyncCluster, Cluster
 from circman_redis.errors import UsageError
@@ -51,6 +52,7 @@ class Store:
         read: the same as ``send``, to a replica; None where nobody asked for that.
         db: the number of the database.
         sharded: whether it is a cluster, in which events come by sharded pub/sub.
+        at: the same for whom a key belongs to: in a cluster it says which node. None where that is all the same.
     """
 
     client: Client
@@ -62,6 +64,7 @@ class Store:
     read: Callable[..., Any] | None = None
     db: int = 0
     sharded: bool = False
+    at: Callable[[str], Store] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +80,11 @@ class AsyncStore:
     read: Callable[..., Awaitable[Any]] | None = None
     db: int = 0
     sharded: bool = False
+    at: Callable[[str], AsyncStore] | None = None
 
 
-def connect(settings: Settings, key: str) -> Store:
+def connect(settings: Settings) -> Store:
     """The store that the settings name; an embedded server is started where none runs yet.
-
-    Args:
-        settings: where it is, and how to connect.
-        key: one of the twin's keys: in a cluster it says which node.
 
     Raises:
         UsageError: for a URL that cannot be read.
@@ -94,7 +94,7 @@ def connect(settings: Settings, key: str) -> Store:
     retry = Retry(settings.retries, settings.timeout)
     if where.kind == "cluster":
         options = {**_options(settings, where), "retry": NO_RETRY}
-        cluster = Cluster(partial(_cluster, where, options), key)
+        cluster = Cluster(partial(_cluster, where, options))
         return _cluster_store(cluster, where.name, settings, retry, cluster.close)
     way = _Way(settings, where)
     client = redis.Redis.from_pool(way.pool(retry))
@@ -114,13 +114,13 @@ def connect(settings: Settings, key: str) -> Store:
     return Store(client, where.name, close, pubsub, sender, retry, reader, _database(client))
 
 
-async def connect_async(settings: Settings, key: str) -> AsyncStore:
+async def connect_async(settings: Settings) -> AsyncStore:
     """The same for asyncio."""
     where = locate(settings.redis_url)
     retry = AsyncRetry(settings.retries, settings.timeout)
     if where.kind == "cluster":
         options = {**_options(settings, where), "retry": NO_ASYNC_RETRY}
-        cluster = AsyncCluster(_async_cluster(where, options), key)
+        cluster = AsyncCluster(_async_cluster(where, options))
         return _async_cluster_store(cluster, where.name, settings, retry, cluster.close)
     way = await asyncio.to_thread(_AsyncWay, settings, where)
     client = redis.asyncio.Redis.from_pool(way.pool(retry))
@@ -144,7 +144,7 @@ async def connect_async(settings: Settings, key: str) -> AsyncStore:
     return AsyncStore(client, where.name, close, pubsub, sender, retry, reading, _database(client))
 
 
-def adopt(client: Client, settings: Settings, key: str) -> Store:
+def adopt(client: Client, settings: Settings) -> Store:
     """The store behind a client of the caller's own, who also closes it.
 
     Raises:
@@ -154,20 +154,20 @@ def adopt(client: Client, settings: Settings, key: str) -> Store:
     # The retries are ours to make: the client's own would send a commit again as if for the first time.
     retry = Retry(settings.retries, settings.timeout)
     if isinstance(client, redis.RedisCluster):
-        cluster = Cluster(lambda: client, key)
+        cluster = Cluster(lambda: client)
         return _cluster_store(cluster, "cluster", settings, retry, cluster.give_back)
     _check_replica(settings, "client")
     sender = Sender(client.connection_pool, keeps=False)
     return Store(client, _place_of(client), lambda: None, client.pubsub, sender, retry, None, _database(client))
 
 
-def adopt_async(client: AsyncClient, settings: Settings, key: str) -> AsyncStore:
+def adopt_async(client: AsyncClient, settings: Settings) -> AsyncStore:
     """The same for asyncio."""
     kinds = (redis.asyncio.Redis, redis.asyncio.RedisCluster)
     _check_client(client, kinds, "redis.asyncio.Redis or redis.asyncio.RedisCluster")
     retry = AsyncRetry(settings.retries, settings.timeout)
     if isinstance(client, redis.asyncio.RedisCluster):
-        cluster = AsyncCluster(client, key)
+        cluster = AsyncCluster(client)
         return _async_cluster_store(cluster, "cluster", settings, retry, cluster.give_back)
     _check_replica(settings, "client")
 
@@ -304,27 +304,34 @@ def _async_cluster(where: Location, options: Mapping[str, Any]) -> redis.asyncio
 
 def _cluster_store(cluster: Cluster, name: str, settings: Settings, retry: Retry, close: Callable[[], None]) -> Store:
     client = cluster.connect(retry, name)
-    reader = cluster.read if settings.read_from == "replica" else None
 
-    def pubsub() -> PubSub:
-        return PubSub(cluster.listening_pool(), push_handler_func=_as_it_is)
+    def at(key: str) -> Store:
+        slot = key_slot(key.encode())
+        reader = partial(cluster.read, slot) if settings.read_from == "replica" else None
 
-    return Store(client, name, close, pubsub, cluster.send, retry, reader, sharded=True)
+        def pubsub() -> PubSub:
+            return PubSub(cluster.listening_pool(slot), push_handler_func=_as_it_is)
+
+        send = partial(cluster.send, slot)
+        return Store(client, name, close, pubsub, send, retry, reader, sharded=True, at=at)
+
+    return at("")
 
 
 def _async_cluster_store(
-    cluster: AsyncCluster,
-    name: str,
-    settings: Settings,
-    retry: AsyncRetry,
-    close: Callable[[], Awaitable[None]],
+    cluster: AsyncCluster, name: str, settings: Settings, retry: AsyncRetry, close: Callable[[], Awaitable[None]]
 ) -> AsyncStore:
-    reader = cluster.read if settings.read_from == "replica" else None
+    def at(key: str) -> AsyncStore:
+        slot = key_slot(key.encode())
+        reader = partial(cluster.read, slot) if settings.read_from == "replica" else None
 
-    async def pubsub() -> AsyncPubSub:
-        return AsyncPubSub(await cluster.listening_pool(), push_handler_func=_as_it_is_async)
+        async def pubsub() -> AsyncPubSub:
+            return AsyncPubSub(await cluster.listening_pool(slot), push_handler_func=_as_it_is_async)
 
-    return AsyncStore(cluster.client, name, close, pubsub, cluster.send, retry, reader, sharded=True)
+        send = partial(cluster.send, slot)
+        return AsyncStore(cluster.client, name, close, pubsub, send, retry, reader, sharded=True, at=at)
+
+    return at("")
 
 
 # --- what both ways need ---------------------------------------------------------------------------------------------

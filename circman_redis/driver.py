@@ -132,7 +132,7 @@ class _Wire(Generic[S]):
     manager = "StateManager"
 
     def __init__(self, store: S, keys: TwinKeys, unsure: Unsure | None = None) -> None:
-        self.store: S = store
+        self.store: S = store.at(keys.state) if store.at else store
         self._keys = keys
         self._shas = {name: scripts.load(name).sha for name in scripts.NAMES}
         self._closed = False

@@ -11,7 +11,8 @@
     │   ├── NoState                (LookupError) the twin has no state yet             CIRCMAN_NO_STATE
     │   ├── ModelMismatch          the twin has another model than the caller's        CIRCMAN_MODEL
     │   ├── RetryExpired           a retry too old to tell whether it was applied      CIRCMAN_EXPIRED
-    │   └── CorruptTwin            the twin's keys do not agree with each other        CIRCMAN_CORRUPT
+    │   ├── CorruptTwin            the twin's keys do not agree with each other        CIRCMAN_CORRUPT
+    │   └── BadBackup              (ValueError) no backup, or one that was damaged
     ├── StoreError                 the server, or the way to it, is at fault
     │   ├── StoreUnavailable       (ConnectionError) no answer from the server
     │   ├── Unconfirmed            a commit was made, and is not known to be as durable as asked for
@@ -139,6 +140,10 @@ class RetryExpired(StateError):
 
 class CorruptTwin(StateError):
     """The twin's keys do not agree with each other: something else wrote, or removed, one of them."""
+
+
+class BadBackup(StateError, ValueError):
+    """A file is no backup, or not as it was written: cut short, changed, of another format."""
 
 
 class StoreError(CircmanError):

@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import BinaryIO, Final, Protocol, runtime_checkable
 
-from circman_redis.errors import StateTooLarge, UsageError
+from circman_redis.errors import CircmanError, StateTooLarge, UsageError
 
 MAX_FILE_BYTES: Final = 64 * 2**20
 """What `read_text` reads at most unless told otherwise: it guards the memory, not the twin."""
@@ -68,6 +68,39 @@ def write_atomically(path: Path, text: str) -> None:
     with _naming(path), _temporary(target.parent, text) as temporary:
         temporary.replace(target)
         _sync_folder(target.parent)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write bytes to, which takes the place of ``path`` at the end, and is gone where there was an error.
+
+    Only its owner may read it. It can be cut back while it is written.
+
+    Args:
+        path: where to; what stands there is replaced. A symbolic link is followed.
+
+    Raises:
+        UsageError: where ``path`` is a folder, a device or a pipe.
+        OSError: where it cannot be written; what stood there still does.
+    """
+    _check_target(path)
+    target = Path(os.path.realpath(path))
+    temporary = target.parent / f".circman-{secrets.token_hex(8)}.tmp"
+    try:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        if isinstance(error, CircmanError):  # the server's, while it was read
+            raise
+        raise OSError(error.errno, f"cannot be written ({error.strerror})", str(path)) from error
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
 
 
 def write_new(folder: Path, stem: str, text: str) -> Path:

@@ -80,6 +80,21 @@ class TwinKeys:
         return self._key("times")
 
     @cached_property
+    def restore(self) -> str:
+        """Hash: what a restore laid by until it is complete, but the history."""
+        return self._key("restore")
+
+    @cached_property
+    def restore_history(self) -> str:
+        """List: the history that a restore laid by, newest first."""
+        return self._key("restore:history")
+
+    @cached_property
+    def restore_times(self) -> str:
+        """Sorted set: the times that belong to it."""
+        return self._key("restore:times")
+
+    @cached_property
     def events(self) -> str:
         """Channel: one message per commit."""
         return self._key("events")

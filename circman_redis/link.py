@@ -108,7 +108,7 @@ class Link:
         self._use_in(loop)
 
     async def _open(self) -> AsyncDriver:
-        store = self._adopted or await connect_async(self._twin.settings, self._twin.keys.state)
+        store = self._adopted or await connect_async(self._twin.settings)
         driver = AsyncDriver(store, self._twin.keys, self._unsure)
         try:
             await driver.drive(self._twin.open())

@@ -113,8 +113,8 @@ class StateManager(Manager):
 
     def _store(self, asked: Asked) -> connection.Store:
         if asked.client is None:
-            return connection.connect(asked.settings, self.keys.state)
-        return connection.adopt(asked.client, asked.settings, self.keys.state)
+            return connection.connect(asked.settings)
+        return connection.adopt(asked.client, asked.settings)
 
     def _ask_again(self, asked: Asked) -> None:
         super()._ask_again(asked)

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-NAMES = ("commit", "lookup", "commits", "past", "resume", "clear", "delete", "configure")
+NAMES = (
+    *("commit", "lookup", "commits", "past", "resume", "clear", "delete", "configure"),
+    *("backup", "backup_history", "restore_begin", "restore_history", "restore"),
+)
 
 _INCLUDE = re.compile(r"^[ ]*-- @include (\w+)$", re.MULTILINE)
 

@@ -135,7 +135,7 @@ class Timeline:
         if page is None:
             return self._nothing()
         if self.epoch and page.epoch != self.epoch:
-            return self._gone()
+            return (yield from self._other_epoch(page))
         return (yield from self._follow(page))
 
     def _begin(self, page: Page | None) -> list[Event]:
@@ -157,7 +157,7 @@ class Timeline:
         self.epoch = page.epoch
         self._retired.pop(page.epoch, None)
         if page.newest < self._at or self._is_another(page):
-            return (yield from self._set_back(page))
+            return (yield from self._set_back(page, (yield from self._last_common(page.newest))))
         events = self._absorb(page)
         self.behind = self._at < page.newest
         if not self.behind:
@@ -211,19 +211,23 @@ class Timeline:
         self._marks.clear()
         return events
 
-    def _set_back(self, page: Page) -> Reading:
-        """The same epoch, and other commits than were handed out: back to the last one that is in both."""
+    def _other_epoch(self, page: Page) -> Reading:
+        """The twin was made again; or restored from a copy, which has commits that were handed out."""
         version = yield from self._last_common(page.newest)
+        return (yield from self._set_back(page, version)) if version else self._gone()
+
+    def _set_back(self, page: Page, version: int | None) -> Reading:
+        """Other commits than were handed out: back to ``version``, the last one that is in both, or to the newest."""
         facts: Facts | None = yield protocol.commit_at(self._keys, version or page.newest)
         if facts is None or facts["epoch"] != page.epoch:
             return []  # it is not there any more: look again
-        before = self._at
+        epoch, before = self.epoch, self._at
+        if epoch != page.epoch:
+            self._retire(epoch)
         self._marks = {known: mark for known, mark in self._marks.items() if known <= facts["version"]}
         self._heard = 0
         self._stand(page.epoch, facts)
-        return [
-            StateRolledBack(self._keys.twin, page.epoch, self._at, page.epoch, before, _snapshot(page.epoch, facts))
-        ]
+        return [StateRolledBack(self._keys.twin, page.epoch, self._at, epoch, before, _snapshot(page.epoch, facts))]
 
     def _last_common(self, newest: int) -> Generator[Call[Any], Any, int | None]:
         """The highest version whose commit in Redis is the one that was handed out; None where none is left."""

@@ -21,69 +21,17 @@ local MODE, SETTINGS, MODEL, NEW_RULES, NEW_SCHEMA = ARGV[1], ARGV[2], ARGV[3], 
 -- @include rules
 -- @include record
 -- @include twin
-
-local MOST_PAIRS = 2000
-
--- The members of a JSON object as name, text, name, text, ...
-local function members_of(text)
-  local tree, flat = (read_json(text)), {}
-  for _, key in ipairs(tree.keys) do
-    flat[#flat + 1], flat[#flat + 2] = plain(key), write_json(tree.values[key])
-  end
-  return flat
-end
-
-local function bad_argument(reason) refuse('BAD_JSON', '{"reason":' .. quote(reason) .. '}') end
-
-local function is_count(text) return text:find('^[1-9]%d*$') and #text < 16 end -- a whole number to Lua and to Redis
-local function is_text(text) return text:find('^"[^"]') end
-local function is_one_of(...)
-  local texts = {}
-  for _, text in ipairs({ ... }) do texts[text] = true end
-  return function(text) return texts[text] end
-end
-
--- Refuses members that are not in `fits`, or whose text its function does not let pass.
-local function check_members_of(members, fits, what)
-  for i = 1, #members, 2 do
-    local name, text = members[i], members[i + 1]
-    if not fits[name] or not fits[name](text) then bad_argument('no such ' .. what .. ': ' .. name .. ' = ' .. text) end
-  end
-end
-
-local function read_settings()
-  local settings = members_of(SETTINGS)
-  check_members_of(settings, {
-    history_length = is_count, max_bytes = is_count, auto_timestamp = is_one_of('0', '1'),
-    history = is_one_of('"full"', '"compact"'),
-  }, 'setting')
-  for i = 2, #settings, 2 do settings[i] = settings[i]:match('^"(.*)"$') or settings[i] end
-  return settings
-end
+-- @include members
 
 -- The facts of the model as meta holds them, and its level.
 local function read_model()
   local facts = members_of(MODEL)
-  check_members_of(facts, {
-    model = is_text, model_hash = is_text, checks = is_one_of('"server"', '"python"'),
-    validation = is_one_of('"none"', '"standard"', '"strict"'),
-  }, 'fact of a model')
-  if #facts ~= 8 then bad_argument('a model has a name (model), a model_hash, checks and validation') end
-  local validation
+  check_members_of(facts, FACT_OF_MODEL, 'fact of a model')
+  check_whole_model(facts)
+  unquoted(facts)
   for i = 1, #facts, 2 do
-    facts[i + 1] = plain(facts[i + 1]:sub(2, -2))
-    if facts[i] == 'validation' then validation = facts[i + 1] end
+    if facts[i] == 'validation' then return facts, facts[i + 1] end
   end
-  return facts, validation
-end
-
-local function read_rules()
-  local rules = members_of(NEW_RULES)
-  for i = 1, #rules, 2 do
-    if rules[i + 1]:byte() ~= 123 then bad_argument('the rule at "' .. rules[i] .. '" is not a JSON object') end
-  end
-  read_json(NEW_SCHEMA)
-  return rules
 end
 
 -- The new rules against the state that is there, before they take the place of others.
@@ -99,14 +47,6 @@ local function check_state(twin, rules, validation)
   refuse_violations(violations_of(read_json(twin.state), WHOLE, validation == 'strict', rule_texts))
 end
 
-local function write_rules(rules)
-  redis.call('UNLINK', RULES)
-  for start = 1, #rules, MOST_PAIRS do
-    redis.call('HSET', RULES, unpack(rules, start, math.min(start + MOST_PAIRS - 1, #rules)))
-  end
-  redis.call('SET', SCHEMA, NEW_SCHEMA)
-end
-
 local function configure()
   if MODE ~= 'adopt' and MODE ~= 'publish' and MODE ~= 'force' then bad_argument('unknown mode ' .. MODE) end
   local twin = read_twin()
@@ -114,13 +54,16 @@ local function configure()
   redis.call('LLEN', HISTORY)
   redis.call('HLEN', RULES)
   redis.call('STRLEN', SCHEMA)
-  local fields = read_settings()
+  local fields = members_of(SETTINGS)
+  check_members_of(fields, SETTING, 'setting')
+  unquoted(fields)
   local publish = MODEL ~= '' and not (MODE == 'adopt' and twin.model_hash)
   local rules
   if publish then
     local facts, validation = read_model()
     for _, text in ipairs(facts) do fields[#fields + 1] = text end
-    rules = read_rules()
+    rules = rules_of(NEW_RULES)
+    read_json(NEW_SCHEMA)
     check_state(twin, rules, validation)
   end
   check_right('HSET', META, '', '')
@@ -129,7 +72,11 @@ local function configure()
   check_right('SET', SCHEMA, '')
   check_right('LTRIM', HISTORY, '0', '0')
   if fields[1] then redis.call('HSET', META, unpack(fields)) end
-  if publish then write_rules(rules) end
+  if publish then
+    redis.call('UNLINK', RULES)
+    write_pairs(RULES, rules)
+    redis.call('SET', SCHEMA, NEW_SCHEMA)
+  end
   local length = redis.call('HGET', META, 'history_length')
   if length and twin.state then redis.call('LTRIM', HISTORY, 0, tonumber(length) - 1) end
   return publish and 1 or 0

@@ -70,7 +70,12 @@ def test_command_lines_run(somewhere: Path) -> None:
     try:
         assert holder.stdout is not None
         holder.stdout.readline()
-        for page in (ROOT / "README.md", ROOT / "docs" / "embedded.md", ROOT / "lua" / "README.md"):
+        for page in (
+            ROOT / "README.md",
+            ROOT / "docs" / "embedded.md",
+            ROOT / "docs" / "backup.md",
+            ROOT / "lua" / "README.md",
+        ):
             lines = [line for line in "".join(blocks(page, "sh")).splitlines() if not line.startswith("make ")]
             run = subprocess.run(["sh", "-exc", "\n".join(lines)], capture_output=True, text=True, check=False)
             assert run.returncode == 0, run.stderr

@@ -27,6 +27,8 @@ COMMANDS = {
     "top": ("top", "A live view of the twin, on the whole terminal."),
     "export": ("reading", "Write the state to a file, and print its path."),
     "import": ("writing", "Commit the state in an exported file."),
+    "backup": ("backup", "Write twins to a file, with history and model."),
+    "restore": ("backup", "Put twins from a backup on the server."),
     "validate": ("models", "Check a state against the twin's model; commit nothing."),
     "clear-history": ("writing", "Remove the past states; the state and its version stay."),
     "delete": ("writing", "Remove the twin with all its keys."),

@@ -18,7 +18,7 @@ from circman_redis.cli._read import load_model
 from circman_redis.driver import Driver
 from circman_redis.errors import CorruptTwin, StoreError, StoreUnavailable, UsageError
 from circman_redis.flows import Flow, Options, Twin
-from circman_redis.keys import TwinKeys
+from circman_redis.keys import TwinKeys, state_keys_pattern, twin_of_state_key
 from circman_redis.protocol import Call
 from circman_redis.settings import Settings
 from circman_redis.subscription import Subscription
@@ -101,7 +101,7 @@ def settings_of(target: Target) -> Settings:
 def connect(settings: Settings) -> connection.Store:
     """The store that the settings name."""
     try:
-        return connection.connect(settings, TwinKeys(settings.twin, settings.prefix).state)
+        return connection.connect(settings)
     except UsageError:
         raise
     except ValueError as error:  # what urllib says of brackets that do not match
@@ -143,6 +143,15 @@ def commits(
         if len(page) < size:
             return
         left = None if left is None else left - size
+
+
+def twin_names(session: Session) -> list[str]:
+    """The twins on the server that have a state, under the prefix (SCAN)."""
+    prefix = session.settings.prefix
+    with explained(session.store):
+        keys = set(session.client.scan_iter(state_keys_pattern(prefix), count=1000))
+    names = (twin_of_state_key(key.decode(errors="replace"), prefix) for key in keys)
+    return sorted(filter(None, names))
 
 
 def options(write: Write) -> Options:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,11 +17,11 @@ from circman_redis import _embedded_folder as folders
 from circman_redis import protocol
 from circman_redis.cli._options import Target, connected, example
 from circman_redis.cli._output import emit_table, emit_value, note, on_terminal
-from circman_redis.cli._session import Session, explained
+from circman_redis.cli._session import Session, twin_names
 from circman_redis.codec import decode
 from circman_redis.embedded import open_server
 from circman_redis.errors import StoreError
-from circman_redis.keys import TwinKeys, state_keys_pattern, twin_of_state_key
+from circman_redis.keys import TwinKeys
 
 _LOOK_AFTER = 5.0  # seconds between two looks at the embedded server
 
@@ -35,7 +34,7 @@ def twins_command(target: Target) -> None:
     When piped, one JSON object per line: twin, version, bytes, committed_at, history.
     """
     with target.session() as session:
-        found = list(_twins(session))
+        found = [_line(session, name) for name in twin_names(session)]
     if not on_terminal():
         for one in found:
             emit_value(one)
@@ -43,16 +42,6 @@ def twins_command(target: Target) -> None:
         emit_table(list(found[0]), [list(one.values()) for one in found])
     else:
         note("no twins")
-
-
-def _twins(session: Session) -> Iterator[dict[str, Any]]:
-
-    prefix = session.settings.prefix
-    with explained(session.store):
-        keys = set(session.client.scan_iter(state_keys_pattern(prefix), count=1000))
-    names = (twin_of_state_key(key.decode(errors="replace"), prefix) for key in keys)
-    for name in sorted(filter(None, names)):
-        yield _line(session, name)
 
 
 def _line(session: Session, name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
--- notice: the event of something that is not a commit (clear, delete), with the version it happened at.
+-- notice: the event of something that is not a commit (clear, delete, restore), with the version it happened at.
 local function check_actor()
   if not is_short_text(ACTOR) then
     refuse('BAD_JSON', '{"reason":"an actor that is not 0 to 128 bytes of UTF-8"}')

@@ -127,7 +127,7 @@ def test_a_waiter_that_is_cancelled_as_it_is_woken_wakes_the_next(server: Server
     """The connection that it was about to get is not left lying."""
 
     async def main() -> None:
-        store = await connect_async(Settings(redis_url=f"{server.url}?max_connections=1"), "key")
+        store = await connect_async(Settings(redis_url=f"{server.url}?max_connections=1"))
         pool = store.client.connection_pool
         held = await pool.get_connection()
         woken, next_one = (asyncio.create_task(pool.get_connection()) for _ in range(2))

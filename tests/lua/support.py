@@ -26,6 +26,14 @@ SCRIPT_KEYS = {
     "clear": ("state", "history", "meta", "times", "events"),
     "delete": ("state", "history", "meta", "rules", "schema", "ids", "old_ids", "times", "events"),
     "configure": ("state", "history", "meta", "rules", "schema"),
+    "backup": ("state", "history", "meta", "rules", "schema"),
+    "backup_history": ("state", "history", "meta"),
+    "restore_begin": ("state", "restore", "restore_history", "restore_times"),
+    "restore_history": ("state", "restore", "restore_history", "restore_times"),
+    "restore": (
+        *("state", "history", "meta", "rules", "schema", "ids", "old_ids", "times"),
+        *("restore", "restore_history", "restore_times", "events"),
+    ),
 }
 STORED = ("state", "history", "meta", "rules", "schema", "ids", "old_ids", "times")
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import pytest
 from pydantic import BaseModel
 
-from circman_redis import errors, protocol, scripts
+from circman_redis import backup, errors, protocol, scripts
+from circman_redis.backup_file import TwinRecord
 from circman_redis.keys import TwinKeys
 from circman_redis.rules import compile_model
 from tests.lua.support import SCRIPT_KEYS, RawTwin
@@ -37,6 +38,11 @@ CALLS = {
         protocol.configure(KEYS, "adopt", {}, None, ""),
         protocol.configure(KEYS, "publish", {"history_length": 5}, compile_model(Model), "strict"),
     ],
+    "backup": [backup.moment(KEYS)],
+    "backup_history": [backup.history(KEYS, 5, 3)],
+    "restore_begin": [backup.begin(KEYS, "0" * 16, TwinRecord("headers", "e", 1, b"{}", b"{}", b"{}", b"", b"{}"))],
+    "restore_history": [backup.lay_by(KEYS, "0" * 16, [b"{}"])],
+    "restore": [backup.finish(KEYS, "0" * 16, 3, "a", replace=True)],
 }
 
 
@@ -102,9 +108,13 @@ def test_arguments_are_those_of_the_call(name: str) -> None:
     header = header_of(name)
     for call in CALLS[name]:
         assert len(call.args) == header.args
-    more = protocol.commit(KEYS, "set", [b"{}"] * 3, commit_id="x")
-    assert header.endless == (name == "commit")
-    assert len(more.args) == header_of("commit").args + 2
+    more = {
+        "commit": protocol.commit(KEYS, "set", [b"{}"] * 3, commit_id="x"),
+        "restore_history": backup.lay_by(KEYS, "0" * 16, [b"{}"] * 3),
+    }
+    assert header.endless == (name in more)
+    if header.endless:
+        assert len(more[name].args) == header.args + 2
 
 
 @pytest.mark.parametrize("name", scripts.NAMES)

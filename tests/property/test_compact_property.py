@@ -107,7 +107,7 @@ class Twins:
         for last in ["", *range(0, newest + 2, 3)]:
             self.assert_same("resume", last, self.draw.below(2))
         for one in (self.full, self.compact):
-            assert Driver(adopt(one.client, Settings(), one.keys.state), one.keys).drive(verify(one.keys)) == []
+            assert Driver(adopt(one.client, Settings()), one.keys).drive(verify(one.keys)) == []
 
     def assert_inverses(self) -> None:
         """Those that are there are the reference's; none stands where an entry has to be full."""
