@@ -191,7 +191,9 @@ class _Wire(Generic[S]):
             # What tells the age of a commit that is sent again, at the moment when it is written.
             how["renew"] = lambda: _evalsha("EVALSHA", sha, attempts.again())
         if call.durability.kind != "none":
-            how["behind"] = lambda: call.durability.command(min(seconds_left(), MOST_SECONDS))
+            # The deadline is this call's; whoever writes it may do so for others too.
+            until = time.monotonic() + min(seconds_left(), MOST_SECONDS)
+            how["behind"] = lambda: call.durability.command(until - time.monotonic())
         return how
 
     def _script_command(self, call: Call[Any]) -> str:
