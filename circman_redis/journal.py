@@ -87,7 +87,7 @@ class Journal:
     def failed(self, commit_id: str, error: BaseException) -> None:
         """It raised: refused, unknown or unconfirmed, as the error says."""
         if isinstance(error, _UNCONFIRMED):
-            self.unconfirmed(commit_id, error.commits)
+            self.unconfirmed(commit_id, getattr(error, "commits", None) or error.commit)
         elif isinstance(error, _NOT_KNOWN) or not isinstance(error, _REFUSED):
             self.unknown(commit_id, error)
         else:

@@ -53,7 +53,7 @@ def _print(twin: str, report: AuditReport, *, logged: bool) -> None:
     out = console()
     for finding in report.findings:
         out.print(f"  PROBLEM  {printable(str(finding))}", style="bold red", soft_wrap=True)
-    out.print("all holds" if report.ok else f"{len(report.findings)} findings", style="bold")
+    out.print("all holds" if report.ok else f"findings: {len(report.findings)}", style="bold")
 
 
 def _facts(report: AuditReport, *, logged: bool) -> list[tuple[str, object]]:

@@ -72,7 +72,7 @@ def test_on_a_terminal(run: Run, log: Path, twin: StateManager, terminal: None) 
     said = run("audit", "--log", str(log), code=1).stdout
     assert said.count("PROBLEM") == 2
     assert "lacks 'a', which was acknowledged as version 2: there is no twin" in said
-    assert said.endswith("2 findings\n")
+    assert said.endswith("findings: 2\n")
 
 
 def test_a_log_that_is_none(run: Run, log: Path, tmp_path: Path) -> None:
