@@ -41,11 +41,12 @@ if TYPE_CHECKING:
     )
     from circman_redis.events import Event, ForeignWrite, Heartbeat, HistoryGap, StateEvent, StateRolledBack
     from circman_redis.files import ResultsFolder, ResultsManager
+    from circman_redis.journal import Journal
     from circman_redis.manager import StateManager
     from circman_redis.mirror import AsyncMirror, Mirror
     from circman_redis.models import Environment, Material, ProductionLine, TwinState
     from circman_redis.patch import MISSING, Change
-    from circman_redis.results import Commit, Disagreement, HistoryEntry, Snapshot, TwinConfig
+    from circman_redis.results import AuditReport, Commit, Disagreement, HistoryEntry, Snapshot, TwinConfig
     from circman_redis.subscription import AsyncSubscription, Subscription
 
 # Where each public name lives; it is imported when it is asked for, so that `circman-redis --help` is quick.
@@ -83,11 +84,12 @@ _HOMES = {
     ),
     "events": ("Event", "ForeignWrite", "Heartbeat", "HistoryGap", "StateEvent", "StateRolledBack"),
     "files": ("ResultsFolder", "ResultsManager"),
+    "journal": ("Journal",),
     "manager": ("StateManager",),
     "mirror": ("AsyncMirror", "Mirror"),
     "models": ("Environment", "Material", "ProductionLine", "TwinState"),
     "patch": ("MISSING", "Change"),
-    "results": ("Commit", "Disagreement", "HistoryEntry", "Snapshot", "TwinConfig"),
+    "results": ("AuditReport", "Commit", "Disagreement", "HistoryEntry", "Snapshot", "TwinConfig"),
     "subscription": ("AsyncSubscription", "Subscription"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -107,6 +109,7 @@ __all__ = [
     "AsyncMirror",
     "AsyncStateManager",
     "AsyncSubscription",
+    "AuditReport",
     "BadBackup",
     "Change",
     "CircmanError",
@@ -123,6 +126,7 @@ __all__ = [
     "HistoryGap",
     "InvalidJSON",
     "JSONText",
+    "Journal",
     "Material",
     "Mirror",
     "ModelMismatch",

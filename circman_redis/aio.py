@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
-from circman_redis import connection, files, protocol, reads, verify
+from circman_redis import audit, connection, files, protocol, reads, verify
 from circman_redis.callbacks import AsyncHandle, check_callback
 from circman_redis.events import Event
 from circman_redis.flows import ATTEMPTS, Document, Options
@@ -18,7 +18,7 @@ from circman_redis.link import Link
 from circman_redis.mirror import AsyncMirror
 from circman_redis.patch import Change
 from circman_redis.registry import Asked, Manager, running_loop
-from circman_redis.results import Commit, Disagreement, HistoryEntry, Snapshot, State, TwinConfig
+from circman_redis.results import AuditReport, Commit, Disagreement, HistoryEntry, Snapshot, State, TwinConfig
 from circman_redis.state_history import AsyncStateHistory
 from circman_redis.subscription import AsyncSubscription
 from circman_redis.wish import Source, Wish
@@ -287,6 +287,10 @@ class AsyncStateManager(Manager):
     async def verify(self) -> list[Disagreement]:
         """Whether state, meta and history are what commits made, byte for byte: where they are not, in words."""
         return await self._link.drive(verify.verify(self.keys))
+
+    async def audit(self, logs: Iterable[str | Path] = ()) -> AuditReport:
+        """What `verify` proves, and the commit ids: each once, as the clients' logs (`Journal`, docs/audit.md) say."""
+        return await self._link.drive(audit.audit(self.keys, await asyncio.to_thread(audit.read_logs, logs)))
 
     async def publish_model(
         self, model: type[BaseModel], *, validation: str | None = None, force: bool = False

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from json import JSONDecoder
-from typing import Any
+from typing import Any, NamedTuple
 
 from circman_redis.canonical import canonical, merge_text
 from circman_redis.codec import check_text, decode
@@ -42,6 +42,7 @@ class Entry:
         patch: None for a set or an import.
         state: the state that it made; empty as long as a compact entry is not rebuilt.
         inverse: of a compact entry, the patch that makes its state out of that of the version after.
+        id: its commit id; None where it has none.
     """
 
     version: int
@@ -51,6 +52,21 @@ class Entry:
     patch: str | None
     state: str
     inverse: str | None = None
+    id: str | None = None
+
+
+class Record(NamedTuple):
+    """What is kept of each commit that was read.
+
+    Attributes:
+        version: its version.
+        id: its commit id; None where it has none.
+        committed: when it was stored, in microseconds.
+    """
+
+    version: int
+    id: str | None
+    committed: int
 
 
 _NOTHING = Entry(0, None, 0, 0.0, None, "{}")
@@ -67,6 +83,7 @@ def read_entry(text: bytes) -> Entry | None:
         end = _json.raw_decode(rest)[1]
         committed = microseconds(parse_timestamp(facts["committed_at"]))
         version, timestamp, is_whole = facts["version"], facts["timestamp"], facts["op"] in _WHOLE
+        commit_id = facts["id"] if isinstance(facts["id"], str) else None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     patch, behind = rest[:end], rest[end:]
@@ -77,9 +94,8 @@ def read_entry(text: bytes) -> Entry | None:
     if not (ours and body):
         return None
     state, inverse = (body[2], None) if body[1] == "state" else ("", body[2])
-    return Entry(
-        version, timestamp, committed, _stamp(timestamp, committed), None if is_whole else patch, state, inverse
-    )
+    stamp, made_by = _stamp(timestamp, committed), None if is_whole else patch
+    return Entry(version, timestamp, committed, stamp, made_by, state, inverse, commit_id)
 
 
 def _stamp(timestamp: Any, committed: int) -> float:
@@ -129,9 +145,13 @@ class Chain:
         keys: the twin's.
         found: where to report.
         digest: a version, and the SHA-1 of its state.
+
+    Attributes:
+        read: every commit that could be read, wherever it stood.
     """
 
     def __init__(self, keys: TwinKeys, found: list[Disagreement], digest: tuple[int, str] | None) -> None:
+        self.read: list[Record] = []
         self._keys = keys
         self._found = found
         self._digest = digest
@@ -146,6 +166,7 @@ class Chain:
     def begin(self, head: Entry) -> None:
         """Starts with the newest commit."""
         self._head = head.version
+        self.read.append(_record(head))
         self._add(head, fault_of(head.state))
 
     def page(self, texts: Sequence[bytes]) -> None:
@@ -153,6 +174,7 @@ class Chain:
         entries = [read_entry(text) for text in texts]
         known = self._known(entries)
         self._newest = max([self._newest, *(one.version for one in entries[:known] if one)])
+        self.read += [_record(one) for one in entries[known:] if one]
         for entry, following in zip(entries[known:], [*entries[known + 1 :], None], strict=False):
             self._place(entry, following)
 
@@ -275,6 +297,10 @@ class Chain:
         self._found.append(Disagreement(key, version, says))
 
 
+def _record(entry: Entry) -> Record:
+    return Record(entry.version, entry.id, entry.committed)
+
+
 def _follows(entry: Entry | None, version: int) -> bool:
     return entry is not None and entry.version == version - 1
 
@@ -329,7 +355,7 @@ class Times:
             if entry.stamp < self._earliest and self.sure:
                 self._report(version, f"does not lead to version {version}: look-ups by time miss it")
         elif score != entry.stamp:
-            says = f"has version {version} at {_iso(score)}, while its time is {_iso(entry.stamp)}: {ELSE}"
+            says = f"has version {version} at {iso(score)}, while its time is {iso(entry.stamp)}: {ELSE}"
             self._report(version, says)
         elif entry.stamp >= self._earliest:
             self._report(version, f"leads to version {version}, which a later one of an earlier time overtook: {ELSE}")
@@ -344,7 +370,8 @@ def shown(text: bytes) -> str:
     return repr(text[:40].decode(errors="replace"))
 
 
-def _iso(stamp: float) -> str:
+def iso(stamp: float) -> str:
+    """Microseconds as a time, for a message."""
     try:
         return format_timestamp(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=stamp))
     except (OverflowError, ValueError):

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
-from circman_redis import connection, files, protocol, reads, verify
+from circman_redis import audit, connection, files, protocol, reads, verify
 from circman_redis.callbacks import Handle, check_callback
 from circman_redis.driver import Driver
 from circman_redis.events import Event
@@ -17,7 +17,7 @@ from circman_redis.flows import ATTEMPTS, Document, Options
 from circman_redis.mirror import Mirror
 from circman_redis.patch import Change
 from circman_redis.registry import Asked, Manager, alone
-from circman_redis.results import Commit, Disagreement, HistoryEntry, Snapshot, State, TwinConfig
+from circman_redis.results import AuditReport, Commit, Disagreement, HistoryEntry, Snapshot, State, TwinConfig
 from circman_redis.state_history import StateHistory
 from circman_redis.subscription import Subscription
 from circman_redis.wish import Source, Wish
@@ -417,6 +417,17 @@ class StateManager(Manager):
         Reads the whole history, page by page, and changes nothing; others may commit meanwhile. Empty: all agree.
         """
         return self._driver.drive(verify.verify(self.keys))
+
+    def audit(self, logs: Iterable[str | Path] = ()) -> AuditReport:
+        """What `verify` proves, and the commit ids: each once, as the clients' logs (`Journal`, docs/audit.md) say.
+
+        Reads the logs, then the whole history, and changes nothing; others may commit meanwhile.
+
+        Raises:
+            UsageError: a log that is none.
+            OSError: a log that cannot be read.
+        """
+        return self._driver.drive(audit.audit(self.keys, audit.read_logs(logs)))
 
     def publish_model(self, model: type[BaseModel], *, validation: str | None = None, force: bool = False) -> None:
         """Replaces the twin's model: from now on its rules bind every writer.

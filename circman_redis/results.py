@@ -170,3 +170,53 @@ class Disagreement:
 
     def __str__(self) -> str:
         return f"{self.key} {self.says}"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What an audit found: whether the keys agree, and what became of each commit that the logs tell of.
+
+    Attributes:
+        epoch: the twin's; empty where there is no twin.
+        first: the oldest version that could be read; 0 where there is none.
+        last: the newest.
+        commits: how many were read.
+        ids: how many ids they have.
+        acknowledged: commits that the logs say were acknowledged: all of the following five together.
+        found: those that are there once, with the version, epoch and committed_at that their client was told.
+        lost: those that are not there, and should be.
+        doubled: those that are there more than once.
+        differing: those that are there otherwise than their client was told.
+        beyond: those older than what could be read: whether they were there cannot be told any more.
+        made: unacknowledged commits that are there.
+        not_made: unacknowledged commits that are not.
+        untold: unacknowledged commits that are not there, and may have left the history.
+        refused: commits that were refused; one that is there is a finding.
+        unlogged: commits that are there, and that no log tells of.
+        torn: lines of the logs that were not written to their end.
+        findings: what is wrong, the first hundred of what is wrong with ids.
+    """
+
+    epoch: str = ""
+    first: int = 0
+    last: int = 0
+    commits: int = 0
+    ids: int = 0
+    acknowledged: int = 0
+    found: int = 0
+    lost: int = 0
+    doubled: int = 0
+    differing: int = 0
+    beyond: int = 0
+    made: int = 0
+    not_made: int = 0
+    untold: int = 0
+    refused: int = 0
+    unlogged: int = 0
+    torn: int = 0
+    findings: tuple[Disagreement, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.findings

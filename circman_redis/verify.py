@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from circman_redis import protocol
-from circman_redis.commit_chain import ELSE, Chain, Entry, Times, fault_of, read_entry, shown
+from circman_redis.commit_chain import ELSE, Chain, Entry, Record, Times, fault_of, read_entry, shown
 from circman_redis.errors import CorruptTwin
 from circman_redis.flows import Flow
 from circman_redis.keys import TwinKeys
@@ -37,15 +37,20 @@ def verify(keys: TwinKeys) -> Flow[list[Disagreement]]:
     Others may commit meanwhile. What left the history cannot be checked any more, nor can a merge whose state before
     left it. Whether states fit the rules is another matter.
     """
+    return (yield from look_at(keys)).found
+
+
+def look_at(keys: TwinKeys) -> Flow[Look]:
+    """What `verify` found, and the commits that it read."""
     before: list[Disagreement] = []
     for _ in range(_LOOKS):
-        look = _Look(keys)
+        look = Look(keys)
         same_twin = yield from look.run()
         # Without an epoch nothing tells whether a twin came and went: what is wrong is then looked at twice.
         if same_twin and (look.epoch or not look.found or look.found == before):
-            return look.found
+            return look
         before = look.found
-    return []  # made again all the time: nothing can be said of it
+    return Look(keys)  # made again all the time: nothing can be said of it
 
 
 # --- the reading -----------------------------------------------------------------------------------------------------
@@ -87,18 +92,20 @@ def _entries(keys: TwinKeys, start: int, count: int) -> Call[list[bytes]]:
     return Call("LRANGE", (keys.history,), (start, start + count - 1), lambda reply: reply)
 
 
-class _Look:
+class Look:
     """One look at a twin.
 
     Attributes:
         found: what does not agree.
         epoch: of the twin that was looked at; empty where there is none.
+        read: the commits, newest first.
     """
 
     def __init__(self, keys: TwinKeys) -> None:
         self.keys = keys
         self.found: list[Disagreement] = []
         self.epoch = b""
+        self.read: list[Record] = []
         self._kinds: dict[str, str] = {}
 
     def run(self) -> Flow[bool]:
@@ -116,6 +123,7 @@ class _Look:
             self._check_leftovers()
             return (yield from self._is_still(self.epoch))
         chain = Chain(self.keys, self.found, _digest(meta))
+        self.read = chain.read
         chain.times = self._check_times(members, meta, head)
         if head is not None:
             chain.begin(head)

@@ -36,6 +36,7 @@ COMMANDS = {
     "twins": ("admin", "List the twins on the server."),
     "info": ("info", "Facts at a glance: the server and the twin."),
     "doctor": ("doctor", "Say in words what is wrong with the server or the twin."),
+    "audit": ("audit", "Prove the history, and what clients were told of their commits."),
     "ingest": ("ingest", "Commit the rows of a CSV file, or lines of JSON."),
     "server": ("admin", "Hold the embedded server in the foreground."),
     "cluster": ("cluster", "Hold a cluster on this machine in the foreground."),

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,103 +17,39 @@ import pytest
 import redis
 from redis.connection import AbstractConnection
 
-from circman_redis import RetryExpired, StateManager, StoreUnavailable, patch
-from tests.servers import Server, wait_until
-
-WRITER = """
-import json, sys
-from circman_redis import StateManager
-
-url, twin, actor, out = sys.argv[1:]
-manager = StateManager(twin, url=url, actor=actor)
-with open(out, "a", buffering=1) as log:
-    for n in range(1_000_000):
-        commit_id = f"{actor}-{n}"
-        log.write(json.dumps({"sent": commit_id}) + "\\n")
-        commit = manager.adjust({"/n": 1, f"/by/{actor}": 1}, commit_id=commit_id)
-        log.write(json.dumps({"acknowledged": commit_id, "version": commit.version}) + "\\n")
-"""
-
-
-class Writer:
-    """A process that commits as fast as it can, and logs what it sent and what was acknowledged."""
-
-    def __init__(self, server: Server, twin: str, actor: str, folder: Path) -> None:
-        self.log = folder / f"{actor}.jsonl"
-        with (folder / f"{actor}.err").open("wb") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", WRITER, server.url, twin, actor, str(self.log)], stderr=errors
-            )
-
-    def lines(self) -> list[dict[str, Any]]:
-        text = self.log.read_text() if self.log.exists() else ""
-        return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
-
-    def acknowledged(self) -> dict[str, int]:
-        return {line["acknowledged"]: line["version"] for line in self.lines() if "acknowledged" in line}
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-
-def check_history(twin: StateManager, writers: list[Writer]) -> None:
-    """Versions contiguous, each acknowledged id there once, each other one at most once, no state but by its patch."""
-    entries = list(reversed(twin.get_commits()))
-    assert [entry.version for entry in entries] == list(range(1, len(entries) + 1))
-    by_id: dict[str | None, int] = {}
-    for entry in entries:
-        assert entry.id not in by_id
-        by_id[entry.id] = entry.version
-    for writer in writers:
-        for commit_id, version in writer.acknowledged().items():
-            assert by_id[commit_id] == version
-    sent = {line["sent"] for writer in writers for line in writer.lines() if "sent" in line}
-    assert set(by_id) - {"start"} <= sent
-    for before, after in pairwise(entries):
-        assert patch.merge(before.state, after.patch) == after.state
-    assert entries[-1].state["n"] == len(entries) - 1
-
-
-def start(twin: StateManager, actors: list[str]) -> None:
-    twin.set_state({"n": 0, "by": dict.fromkeys(actors, 0)}, commit_id="start")
+from circman_redis import RetryExpired, StateManager, StoreUnavailable
+from tests.faults.journaled import Writer, check, start
+from tests.servers import Server
 
 
 def test_writers_killed_in_mid_write(server: Server, twin_id: str, tmp_path: Path) -> None:
     """Several processes on one twin, each killed with -9 at a random moment: what was acknowledged is there, once."""
     actors = [f"w{i}" for i in range(6)]
-    with StateManager(twin_id, url=server.url, history_length=100_000) as twin:
+    with StateManager(twin_id, url=server.url, history_length=100_000) as twin, ExitStack() as running:
         start(twin, actors)
-        writers = [Writer(server, twin_id, actor, tmp_path) for actor in actors]
-        try:
-            for writer in writers:
-                wait_until(lambda writer=writer: len(writer.lines()) > 20)
-                time.sleep(random.random() / 20)
-                writer.kill()
-        finally:
-            for writer in writers:
-                writer.kill()
-        check_history(twin, writers)
-        assert sum(len(writer.acknowledged()) for writer in writers) > 50
+        writers = [running.enter_context(Writer(server.url, twin_id, actor, tmp_path)) for actor in actors]
+        for writer in writers:
+            writer.wait_for(10)
+            time.sleep(random.random() / 20)
+            writer.kill()
+        assert check(twin, [writer.journal for writer in writers]).found > 50
 
 
 def test_server_killed_and_restarted_under_writers(own_server: Server, twin_id: str, tmp_path: Path) -> None:
     """With an append-only file nothing acknowledged is lost, and the writers go on by themselves."""
     actors = ["w0", "w1"]
-    with StateManager(twin_id, url=own_server.url, history_length=100_000) as twin:
+    with StateManager(twin_id, url=own_server.url, history_length=100_000) as twin, ExitStack() as running:
         start(twin, actors)
-        writers = [Writer(own_server, twin_id, actor, tmp_path) for actor in actors]
-        try:
-            for _ in range(3):
-                seen = {writer.log: len(writer.acknowledged()) for writer in writers}
-                wait_until(lambda seen=seen: all(len(one.acknowledged()) > seen[one.log] + 20 for one in writers))
-                own_server.kill()
-                own_server.start()
-            assert all(writer.process.poll() is None for writer in writers)
-        finally:
+        writers = [running.enter_context(Writer(own_server.url, twin_id, actor, tmp_path)) for actor in actors]
+        for _ in range(3):
             for writer in writers:
-                writer.kill()
-        check_history(twin, writers)
+                writer.wait_for(20)
+            own_server.kill()
+            own_server.start()
+        for writer in writers:
+            writer.wait_for(1)
+            writer.stop()
+        check(twin, [writer.journal for writer in writers])
 
 
 def test_a_flushed_script_cache_goes_unnoticed(server: Server, twin: StateManager) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from circman_redis.commit_chain import Entry, read_entry
 from circman_redis.errors import CorruptTwin
+from circman_redis.flows import Flow
 from circman_redis.keys import TwinKeys
 from circman_redis.results import Disagreement
 from circman_redis.verify import verify
+
+T = TypeVar("T")
 
 KEYS = TwinKeys("t")
 KINDS = {KEYS.state: b"string", KEYS.meta: b"hash", KEYS.history: b"list", KEYS.times: b"zset"}
@@ -60,7 +63,9 @@ class Redis:
         return {"commits": [b"e", self.head], "LLEN": len(self.history), "ZRANGE": self.times}[target]
 
     def look(self) -> list[Disagreement]:
-        flow = verify(KEYS)
+        return self.drive(verify(KEYS))
+
+    def drive(self, flow: Flow[T]) -> T:
         try:
             call = next(flow)
             while True:
@@ -68,7 +73,7 @@ class Redis:
                 reply = self.answer(call.target, call.keys[0], call.args)
                 call = flow.throw(reply) if isinstance(reply, Exception) else flow.send(call.parse(reply))
         except StopIteration as done:
-            found: list[Disagreement] = done.value
+            found: T = done.value
             return found
 
     @property
