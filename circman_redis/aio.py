@@ -183,7 +183,7 @@ class AsyncStateManager(Manager):
 
     async def get_current_state(self) -> State:
         """The state, the caller's own copy; empty before the first commit."""
-        return await self._link.run(protocol.current_state(self.keys))
+        return await self._link.read(protocol.current_state(self.keys))
 
     @property
     async def current_state(self) -> State:
@@ -192,11 +192,11 @@ class AsyncStateManager(Manager):
 
     async def snapshot(self) -> Snapshot:
         """The state, with its version and who committed it when."""
-        return await self._link.run(protocol.snapshot(self.keys))
+        return await self._link.read(protocol.snapshot(self.keys, self._twin.settings.read_from))
 
     async def get_history(self, limit: int | None = None) -> list[State]:
         """The past states, oldest first: the most recent ``limit`` of them, or all."""
-        return await self._link.drive(reads.history(self._twin, limit))
+        return await self._link.drive_reading(reads.history(self._twin, limit))
 
     @property
     def state_history(self) -> AsyncStateHistory:
@@ -223,19 +223,19 @@ class AsyncStateManager(Manager):
 
     async def get_commits(self, limit: int | None = None, before: int | None = None) -> list[HistoryEntry]:
         """Commits with author, patch and state, newest first, the current one included."""
-        return await self._link.run(reads.commits(self.keys, limit, before))
+        return await self._link.read(reads.commits(self.keys, limit, before))
 
     async def get_state_at_time(self, timestamp: str | datetime) -> State | None:
         """The state that held at a time: the newest whose own timestamp is not after it; None where none is kept."""
-        return await self._link.run(reads.at_time(self.keys, timestamp))
+        return await self._link.read(reads.at_time(self.keys, timestamp))
 
     async def get_state_at_version(self, version: int) -> State | None:
         """The state at a version; None where there is no such version, or it has left the history."""
-        return await self._link.drive(reads.at_version(self.keys, version))
+        return await self._link.drive_reading(reads.at_version(self.keys, version))
 
     async def diff(self, old_version: int, new_version: int | None = None) -> list[Change]:
         """What changed from one version to another, or to the current state: pointer, before, after."""
-        return await self._link.drive(reads.diff(self.keys, old_version, new_version))
+        return await self._link.drive_reading(reads.diff(self.keys, old_version, new_version))
 
     # --- following -------------------------------------------------------------------------------------------
 

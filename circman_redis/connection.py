@@ -144,7 +144,7 @@ async def connect_async(settings: Settings) -> AsyncStore:
     return AsyncStore(client, where.name, close, pubsub, sender, retry, reading, _database(client))
 
 
-def adopt(client: Client, settings: Settings) -> Store:
+def adopt(client: Client, settings: Settings | None = None) -> Store:
     """The store behind a client of the caller's own, who also closes it.
 
     Raises:
@@ -152,6 +152,7 @@ def adopt(client: Client, settings: Settings) -> Store:
     """
     _check_client(client, (redis.Redis, redis.RedisCluster), "redis.Redis or redis.RedisCluster")
     # The retries are ours to make: the client's own would send a commit again as if for the first time.
+    settings = settings or Settings()
     retry = Retry(settings.retries, settings.timeout)
     if isinstance(client, redis.RedisCluster):
         cluster = Cluster(lambda: client)
@@ -161,10 +162,11 @@ def adopt(client: Client, settings: Settings) -> Store:
     return Store(client, _place_of(client), lambda: None, client.pubsub, sender, retry, None, _database(client))
 
 
-def adopt_async(client: AsyncClient, settings: Settings) -> AsyncStore:
+def adopt_async(client: AsyncClient, settings: Settings | None = None) -> AsyncStore:
     """The same for asyncio."""
     kinds = (redis.asyncio.Redis, redis.asyncio.RedisCluster)
     _check_client(client, kinds, "redis.asyncio.Redis or redis.asyncio.RedisCluster")
+    settings = settings or Settings()
     retry = AsyncRetry(settings.retries, settings.timeout)
     if isinstance(client, redis.asyncio.RedisCluster):
         cluster = AsyncCluster(client)

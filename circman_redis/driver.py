@@ -255,8 +255,15 @@ class Driver(_Wire[Store]):
 
     def drive(self, flow: Flow[T]) -> T:
         """Runs a flow to its end: sends it the value of each call, or throws the call's error in."""
+        return drive(flow, self._watched(self.run))
+
+    def drive_reading(self, flow: Flow[T]) -> T:
+        """Runs a flow to its end whose calls only read, as `read`."""
+        return drive(flow, self._watched(self.read))
+
+    def _watched(self, run: Callable[[Call[Any]], Any]) -> Callable[[Call[Any]], Any]:
         observer = observing.observer
-        return drive(flow, observer.watched(self.run, self.store, self._keys.twin) if observer else self.run)
+        return observer.watched(run, self.store, self._keys.twin) if observer else run
 
     def close(self) -> None:
         """Gives back the connections; a second time it does nothing."""
@@ -333,9 +340,15 @@ class AsyncDriver(_Wire[AsyncStore]):
 
     def drive(self, flow: Flow[T]) -> Coroutine[Any, Any, T]:
         """Runs a flow to its end, as `Driver.drive`."""
+        return drive_async(flow, self._watched(self.run))
+
+    def drive_reading(self, flow: Flow[T]) -> Coroutine[Any, Any, T]:
+        """Runs a flow to its end whose calls only read, as `read`."""
+        return drive_async(flow, self._watched(self.read))
+
+    def _watched(self, run: Callable[[Call[Any]], Awaitable[Any]]) -> Callable[[Call[Any]], Awaitable[Any]]:
         observer = observing.observer
-        run = observer.watched_async(self.run, self.store, self._keys.twin) if observer else self.run
-        return drive_async(flow, run)
+        return observer.watched_async(run, self.store, self._keys.twin) if observer else run
 
     async def close(self) -> None:
         """Gives back the connections; a second time it does nothing."""

@@ -73,6 +73,16 @@ class Link:
         driver = await self.ready()
         return await driver.drive(flow)
 
+    async def read(self, call: Call[T]) -> T:
+        """One round trip of a call that only reads, as `AsyncDriver.read`."""
+        driver = await self.ready()
+        return await driver.read(call)
+
+    async def drive_reading(self, flow: Flow[T]) -> T:
+        """Runs a flow whose calls only read, as `AsyncDriver.drive_reading`."""
+        driver = await self.ready()
+        return await driver.drive_reading(flow)
+
     async def drive_alone(self, flow: Flow[T]) -> T:
         """The same, while no other task does this, or opens the twin."""
         driver = await self.ready()

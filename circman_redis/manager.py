@@ -260,7 +260,7 @@ class StateManager(Manager):
 
     def get_current_state(self) -> State:
         """The state, the caller's own copy; empty before the first commit."""
-        return self._driver.run(protocol.current_state(self.keys))
+        return self._driver.read(protocol.current_state(self.keys))
 
     @property
     def current_state(self) -> State:
@@ -269,11 +269,11 @@ class StateManager(Manager):
 
     def snapshot(self) -> Snapshot:
         """The state, with its version and who committed it when."""
-        return self._driver.run(protocol.snapshot(self.keys))
+        return self._driver.read(protocol.snapshot(self.keys, self._twin.settings.read_from))
 
     def get_history(self, limit: int | None = None) -> list[State]:
         """The past states, oldest first: the most recent ``limit`` of them, or all."""
-        return self._driver.drive(reads.history(self._twin, limit))
+        return self._driver.drive_reading(reads.history(self._twin, limit))
 
     @property
     def state_history(self) -> StateHistory:
@@ -319,7 +319,7 @@ class StateManager(Manager):
             limit: at most so many; None for all.
             before: only versions below this one, to turn pages.
         """
-        return self._driver.run(reads.commits(self.keys, limit, before))
+        return self._driver.read(reads.commits(self.keys, limit, before))
 
     def get_state_at_time(self, timestamp: str | datetime) -> State | None:
         """The state that held at a time: the newest whose own timestamp is not after it; None where none is kept.
@@ -330,11 +330,11 @@ class StateManager(Manager):
         Raises:
             UsageError: the text is not a time.
         """
-        return self._driver.run(reads.at_time(self.keys, timestamp))
+        return self._driver.read(reads.at_time(self.keys, timestamp))
 
     def get_state_at_version(self, version: int) -> State | None:
         """The state at a version; None where there is no such version, or it has left the history."""
-        return self._driver.drive(reads.at_version(self.keys, version))
+        return self._driver.drive_reading(reads.at_version(self.keys, version))
 
     def diff(self, old_version: int, new_version: int | None = None) -> list[Change]:
         """What changed from one version to another, or to the current state: pointer, before, after.
@@ -342,7 +342,7 @@ class StateManager(Manager):
         Raises:
             UsageError: a version that is not there (any more).
         """
-        return self._driver.drive(reads.diff(self.keys, old_version, new_version))
+        return self._driver.drive_reading(reads.diff(self.keys, old_version, new_version))
 
     # --- following -------------------------------------------------------------------------------------------
 

@@ -146,9 +146,10 @@ def notifications() -> Call[str]:
     return Call("CONFIG", ("GET",), ("notify-keyspace-events",), _parse_notifications)
 
 
-def snapshot(keys: TwinKeys) -> Call[Snapshot]:
-    """The current state with its facts (lookup.lua)."""
-    return _lookup(keys, "head", "", lambda epoch, text: _snapshot(epoch, decode(text)), Snapshot({}))
+def snapshot(keys: TwinKeys, read_from: str = "master") -> Call[Snapshot]:
+    """The current state with its facts (lookup.lua), and who is asked for them."""
+    nothing = Snapshot({}, read_from=read_from)
+    return _lookup(keys, "head", "", lambda epoch, text: _snapshot(epoch, decode(text), read_from), nothing)
 
 
 def at_version(keys: TwinKeys, version: int) -> Call[State | None]:
@@ -393,9 +394,9 @@ def _state_of(_epoch: str, text: bytes) -> State | None:
     return _entry_state(text)
 
 
-def _snapshot(epoch: str, entry: dict[str, Any]) -> Snapshot:
+def _snapshot(epoch: str, entry: dict[str, Any], read_from: str) -> Snapshot:
     facts = {name: entry[name] for name in ("state", "version", "timestamp", "committed_at", "actor", "op")}
-    return Snapshot(epoch=epoch, **facts)
+    return Snapshot(epoch=epoch, read_from=read_from, **facts)
 
 
 def _lookup(keys: TwinKeys, how: str, wanted: Arg, found: Callable[[str, bytes], T], missing: T) -> Call[T]:

@@ -69,6 +69,7 @@ class Snapshot:
         committed_at: the server's clock when it was stored (ISO 8601, UTC).
         actor: who committed it.
         op: set, import, merge or adjust.
+        read_from: ``replica`` where a replica was asked: then it may be behind.
     """
 
     state: State
@@ -78,6 +79,7 @@ class Snapshot:
     committed_at: str | None = None
     actor: str | None = None
     op: str | None = None
+    read_from: str = "master"
 
     @property
     def position(self) -> str:

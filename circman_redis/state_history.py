@@ -25,14 +25,14 @@ class StateHistory(Sequence[State]):
         self._twin = twin
 
     def __len__(self) -> int:
-        return self._driver.drive(reads.past_size(self._twin.keys))
+        return self._driver.drive_reading(reads.past_size(self._twin.keys))
 
     @overload
     def __getitem__(self, index: int) -> State: ...
     @overload
     def __getitem__(self, index: slice) -> list[State]: ...
     def __getitem__(self, index: int | slice) -> Any:
-        return self._driver.drive(reads.past(self._twin, index))
+        return self._driver.drive_reading(reads.past(self._twin, index))
 
     def __iter__(self) -> Iterator[State]:
         return iter(self[:])
@@ -55,14 +55,14 @@ class AsyncStateHistory:
 
     async def length(self) -> int:
         """How many there are."""
-        return await self._link.drive(reads.past_size(self._twin.keys))
+        return await self._link.drive_reading(reads.past_size(self._twin.keys))
 
     @overload
     def __getitem__(self, index: int) -> Awaitable[State]: ...
     @overload
     def __getitem__(self, index: slice) -> Awaitable[list[State]]: ...
     def __getitem__(self, index: int | slice) -> Awaitable[Any]:
-        return self._link.drive(reads.past(self._twin, index))
+        return self._link.drive_reading(reads.past(self._twin, index))
 
     async def __aiter__(self) -> AsyncIterator[State]:
         for state in await self[:]:

@@ -16,7 +16,6 @@ from circman_redis.connection import adopt
 from circman_redis.driver import Driver
 from circman_redis.keys import TwinKeys
 from circman_redis.results import Disagreement
-from circman_redis.settings import Settings
 from circman_redis.verify import verify
 from tests.lua.support import RawTwin
 from tests.servers import Server
@@ -32,7 +31,7 @@ def bytes_client(server: Server) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def look(bytes_client: redis.Redis) -> Look:
-    return lambda keys: Driver(adopt(bytes_client, Settings()), keys).drive(verify(keys))
+    return lambda keys: Driver(adopt(bytes_client), keys).drive(verify(keys))
 
 
 @pytest.fixture
@@ -611,7 +610,7 @@ def test_a_manager_leaves_what_agrees(look: Look, twin: StateManager) -> None:
 
 def between_calls(client: redis.Redis, keys: TwinKeys, happens: Callable[[], object]) -> list[Disagreement]:
     """Looks, and lets something happen before each of its calls."""
-    driver, flow = Driver(adopt(client, Settings()), keys), verify(keys)
+    driver, flow = Driver(adopt(client), keys), verify(keys)
     try:
         call = next(flow)
         while True:

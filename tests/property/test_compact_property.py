@@ -11,7 +11,6 @@ import redis
 from circman_redis.canonical import inverse_text
 from circman_redis.connection import adopt
 from circman_redis.driver import Driver
-from circman_redis.settings import Settings
 from circman_redis.verify import verify
 from tests.lua.support import RawTwin
 from tests.property.texts import PLAIN, Decisions, decisions, on_servers
@@ -107,7 +106,7 @@ class Twins:
         for last in ["", *range(0, newest + 2, 3)]:
             self.assert_same("resume", last, self.draw.below(2))
         for one in (self.full, self.compact):
-            assert Driver(adopt(one.client, Settings()), one.keys).drive(verify(one.keys)) == []
+            assert Driver(adopt(one.client), one.keys).drive(verify(one.keys)) == []
 
     def assert_inverses(self) -> None:
         """Those that are there are the reference's; none stands where an entry has to be full."""
