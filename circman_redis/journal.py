@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from circman_redis import errors
-from circman_redis.errors import RetryExpired, StateError, StoreError, StoreUnavailable, UsageError
+from circman_redis.errors import RetryExpired, StateError, StoreError, StoreUnavailable, Unconfirmed, UsageError
 from circman_redis.results import Commit
 from circman_redis.timestamps import format_timestamp, microseconds, parse_timestamp
 
@@ -21,7 +20,6 @@ Made = Commit | Sequence[Commit]
 
 _REFUSED = (UsageError, StateError, StoreError)
 _NOT_KNOWN = (StoreUnavailable, RetryExpired)  # among those
-_UNCONFIRMED: Any = getattr(errors, "Unconfirmed", ())
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -86,8 +84,8 @@ class Journal:
 
     def failed(self, commit_id: str, error: BaseException) -> None:
         """It raised: refused, unknown or unconfirmed, as the error says."""
-        if isinstance(error, _UNCONFIRMED):
-            self.unconfirmed(commit_id, getattr(error, "commits", None) or error.commit)
+        if isinstance(error, Unconfirmed):
+            self.unconfirmed(commit_id, error.commits)
         elif isinstance(error, _NOT_KNOWN) or not isinstance(error, _REFUSED):
             self.unknown(commit_id, error)
         else:

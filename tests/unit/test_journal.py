@@ -103,18 +103,11 @@ def test_what_an_error_says_of_the_commit(journal: Journal, error: BaseException
     assert log.unacknowledged == ([["a"]] if kind == "unknown" else [])
 
 
-def test_what_was_made_and_not_confirmed(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_made_and_not_confirmed(journal: Journal) -> None:
     """With what is known of it; one or several."""
-
-    class Unconfirmed(errors.StoreError):
-        def __init__(self, *commits: Commit) -> None:
-            self.commit, self.commits = commits[0], commits
-
-    monkeypatch.setattr("circman_redis.journal._UNCONFIRMED", Unconfirmed)
-    with pytest.raises(Unconfirmed), journal.commit("a", op="adjust"):
-        raise Unconfirmed(commit())
-    with pytest.raises(Unconfirmed), journal.commit("b", n=2):
-        raise Unconfirmed(commit(2), commit(3))
+    for call, commits in {"a": [commit()], "b": [commit(2), commit(3)]}.items():
+        with pytest.raises(errors.Unconfirmed), journal.commit(call, n=len(commits)):
+            raise errors.Unconfirmed("not yet", commits, call)
     facts = {"version": 1, "n": 1, "epoch": "e", "committed_at": AT}
     assert events(journal)[1::2] == [{"unconfirmed": "a", **facts}, {"unconfirmed": "b", **facts, "version": 2, "n": 2}]
     assert read_logs([journal.path]).unacknowledged == [["a"], ["b#1", "b#2"]]
