@@ -85,7 +85,7 @@ class Journal:
     def failed(self, commit_id: str, error: BaseException) -> None:
         """It raised: refused, unknown or unconfirmed, as the error says."""
         if isinstance(error, Unconfirmed):
-            self.unconfirmed(commit_id, getattr(error, "commits", None) or error.commit)
+            self.unconfirmed(commit_id, error.commits)
         elif isinstance(error, _NOT_KNOWN) or not isinstance(error, _REFUSED):
             self.unknown(commit_id, error)
         else:

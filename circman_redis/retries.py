@@ -45,12 +45,12 @@ class _Tries:
 
     Args:
         retries: how often it may be sent again; None for as often as there is time.
-        timeout: seconds that it may take, all in all.
+        deadline: when it has to be over.
     """
 
-    def __init__(self, retries: int | None, timeout: float) -> None:
-        self.deadline = time.monotonic() + timeout
+    def __init__(self, retries: int | None, deadline: float) -> None:
         self._retries = retries
+        self._deadline = deadline
         self._backoff = ExponentialWithJitterBackoff(cap=LONGEST_REST, base=0.05)
         self.failures = 0
 
@@ -63,7 +63,7 @@ class _Tries:
         self.failures += 1
         over = self._retries is not None and self.failures > self._retries
         rest = self._backoff.compute(min(self.failures, 30))
-        if over or not is_passing(error) or time.monotonic() + rest >= self.deadline:
+        if over or not is_passing(error) or time.monotonic() + rest >= self._deadline:
             raise error
         return rest
 
@@ -91,13 +91,14 @@ class Retry(retry.Retry):
         """What ``do`` returns, after as many tries as it takes."""
         if _deadline.get() is not None:
             return self._once(do, fail, with_failure_count)
-        tries = _Tries(self._most, self._timeout)
-        _deadline.set(tries.deadline)  # as one_try() does, which costs more than the rest of this
+        deadline, tries = time.monotonic() + self._timeout, None
+        _deadline.set(deadline)  # as one_try() does, which costs more than the rest of this
         try:
             while True:
                 try:
                     return do()
                 except Exception as error:  # noqa: BLE001 - what is not worth another try is raised again
+                    tries = tries or _Tries(self._most, deadline)
                     if isinstance(error, self._supported_errors):
                         fail(error, tries.failures + 1) if with_failure_count else fail(error)
                     rest = tries.rest(error)
@@ -131,13 +132,14 @@ class AsyncRetry(async_retry.Retry):
         """What ``do`` returns, after as many tries as it takes."""
         if _deadline.get() is not None:
             return await self._once(do, fail, with_failure_count)
-        tries = _Tries(self._most, self._timeout)
-        _deadline.set(tries.deadline)
+        deadline, tries = time.monotonic() + self._timeout, None
+        _deadline.set(deadline)
         try:
             while True:
                 try:
                     return await do()
                 except Exception as error:  # noqa: BLE001 - what is not worth another try is raised again
+                    tries = tries or _Tries(self._most, deadline)
                     if isinstance(error, self._supported_errors):
                         await (fail(error, tries.failures + 1) if with_failure_count else fail(error))
                     rest = tries.rest(error)

@@ -105,10 +105,9 @@ def test_what_an_error_says_of_the_commit(journal: Journal, error: BaseException
 
 def test_what_was_made_and_not_confirmed(journal: Journal) -> None:
     """With what is known of it; one or several."""
-    with pytest.raises(errors.Unconfirmed), journal.commit("a", op="adjust"):
-        raise errors.Unconfirmed("why", [commit()], "a")
-    with pytest.raises(errors.Unconfirmed), journal.commit("b", n=2):
-        raise errors.Unconfirmed("why", [commit(2), commit(3)], "b")
+    for call, commits in {"a": [commit()], "b": [commit(2), commit(3)]}.items():
+        with pytest.raises(errors.Unconfirmed), journal.commit(call, n=len(commits)):
+            raise errors.Unconfirmed("not yet", commits, call)
     facts = {"version": 1, "n": 1, "epoch": "e", "committed_at": AT}
     assert events(journal)[1::2] == [{"unconfirmed": "a", **facts}, {"unconfirmed": "b", **facts, "version": 2, "n": 2}]
     assert read_logs([journal.path]).unacknowledged == [["a"], ["b#1", "b#2"]]
