@@ -12,7 +12,7 @@
 --           set, import: the state; merge: the merge patch (RFC 7396); adjust: {"/json/pointer": number to add}
 -- Returns {epoch, duplicate (0 or 1), committed_at, version of the first commit, timestamp of each as JSON text}
 -- Errors  CIRCMAN_CONFLICT CIRCMAN_INVALID CIRCMAN_BAD_JSON CIRCMAN_TOO_LARGE CIRCMAN_NO_STATE CIRCMAN_CORRUPT
---         CIRCMAN_MODEL CIRCMAN_EXPIRED; after any of them nothing was written
+--         CIRCMAN_MODEL CIRCMAN_EXPIRED; after any of them nothing was written (but that a retry was refused)
 -- Publishes one event per commit
 local STATE, HISTORY, META, RULES, IDS, OLD_IDS, TIMES, EVENTS =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
@@ -27,6 +27,7 @@ local FIRST_BODY, MAX_MESSAGE = 7, 32768 -- a longer event leaves its body out
 
 local MOST_BODIES = 1000
 local ID_WINDOW = 2048 -- calls: an id is remembered for one to two windows
+local LATE = 60000000 -- microseconds: so long after a retry was refused, the first attempt may still arrive
 local TRIM_TIMES_EVERY = 64 -- versions
 local FULL_EVERY = 16 -- versions: in a compact history, a state is never more patches away than this
 
@@ -138,7 +139,10 @@ local function recognised(twin)
   if ID == '' then return nil end
   -- There is no older generation before the first is full.
   local record = redis.call('HGET', IDS, ID) or (twin.calls >= ID_WINDOW - 1 and redis.call('HGET', OLD_IDS, ID))
-  if record then
+  if record and record:find('^refused\n') then
+    local till, refusal = record:match('\n(%d+)\n(.*)')
+    if twin.now < tonumber(till) then error({ refusal = refusal }) end
+  elseif record then
     local reply = { twin.epoch, 1 }
     for part in record:gmatch('[^\n]+') do reply[#reply + 1] = part end
     reply[4] = tonumber(reply[4])
@@ -363,4 +367,21 @@ local function commit_all()
   return reply
 end
 
-return answer(commit_all, 'string list hash hash hash hash zset')
+-- A retry that the state of the twin refuses. The attempt before it, which nobody got an answer to, may still be under
+-- way, and meet another state: it must not be made any more, for its caller is told that it was not.
+local function commit_again()
+  local ok, result = pcall(commit_all)
+  if ok then return result end
+  local refusal = type(result) == 'table' and result.refusal
+  local may_pass = refusal and (refusal:find('^CIRCMAN_INVALID') or refusal:find('^CIRCMAN_TOO_LARGE')
+    or refusal:find('^CIRCMAN_MODEL') or refusal:find('^CIRCMAN_CONFLICT'))
+  local committed = may_pass and ID ~= '' and redis.call('HGET', META, 'committed')
+  if committed then
+    if #refusal > MAX_MESSAGE then refusal = 'CIRCMAN_INVALID {"violations":[]}' end
+    local till = server_time(tonumber(committed)) + LATE
+    redis.pcall('HSET', IDS, ID, ('refused\n%.0f\n'):format(till) .. refusal)
+  end
+  error(result, 0)
+end
+
+return answer(AGE == '0' and commit_all or commit_again, 'string list hash hash hash hash zset')

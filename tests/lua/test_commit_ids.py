@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from circman_redis.timestamps import microseconds, parse_timestamp
@@ -158,6 +160,35 @@ def test_the_age_is_what_decides(raw: RawTwin) -> None:
         raw.merge("{}", commit_id="old", age=110_000)
     assert raw.merge("{}", commit_id="new", age=0).duplicate == 0
     assert raw.merge("{}", commit_id="", age=110_000).duplicate == 0
+
+
+def test_a_retry_that_was_refused_stays_refused(raw: RawTwin) -> None:
+    """The attempt before it may arrive late, and meet another state: its caller was told that it was not made."""
+    raw.bind({"/n": {"minimum": 0}})
+    raw.set('{"n":1}')
+    first = raw.error_of(lambda: raw.commit('{"/n":-2}', op="adjust", commit_id="late", age=5000))
+    assert first.startswith("CIRCMAN_INVALID ")
+    raw.set('{"n":9}')
+    for age in (0, 6000):
+        assert raw.error_of(lambda age=age: raw.commit('{"/n":-2}', op="adjust", commit_id="late", age=age)) == first
+    conflict = raw.error_of(lambda: raw.merge("{}", commit_id="early", expected=5, age=1))
+    for _ in range(3):
+        raw.merge("{}")
+    assert raw.error_of(lambda: raw.merge("{}", commit_id="early", expected=5)) == conflict
+    assert (json.loads(raw.state)["n"], raw.version) == (9, 5)
+
+
+def test_a_first_call_that_was_refused_may_be_made_later(raw: RawTwin) -> None:
+    """Nothing of it is under way; of a retry neither, after a while."""
+    raw.constants["LATE"] = 0
+    raw.bind({"/n": {"minimum": 0}})
+    raw.set('{"n":1}')
+    with raw.refused("INVALID"):
+        raw.commit('{"/n":-2}', op="adjust", commit_id="first")
+    raw.error_of(lambda: raw.commit('{"/n":-2}', op="adjust", commit_id="again", age=1))
+    raw.set('{"n":9}')
+    assert raw.commit('{"/n":-2}', op="adjust", commit_id="first").duplicate == 0
+    assert raw.commit('{"/n":-2}', op="adjust", commit_id="again", age=2).duplicate == 0
 
 
 def test_an_id_says_when_it_was_made(raw: RawTwin) -> None:
