@@ -262,6 +262,8 @@ def _options(settings: Settings, where: Location) -> dict[str, Any]:
     """What connections are made with: as the URL says, else the settings."""
     patience = settings.timeout / 2  # so that a call whose answer is lost has time for another try
     options = {"socket_timeout": patience, "socket_connect_timeout": patience, "health_check_interval": 30}
+    if where.kind == "embedded":
+        return options  # it has no users: whoever may enter its folder may use it
     return {**options, **settings.credentials, **settings.certificates(where), **where.options}
 
 
