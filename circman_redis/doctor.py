@@ -219,7 +219,7 @@ def twin_findings(facts: TwinFacts) -> list[Finding]:
 
 _MOST = 10  # disagreements that are shown
 _BY_FORCE = "commit a state that fits; a model published with --force does not check what was there"
-_RESTORE = "find out what writes there; then restore a backup, or delete the twin and set it again"
+_RESTORE = "find out what writes there; circman-redis repair says what can be done about it, and --yes does it"
 
 _ADVICE_ON = {  # what is wrong with the key as such, by what is said of it
     ", not a ": "RENAME that key, or remove it where nobody needs it",

@@ -25,8 +25,8 @@ _PAGE_BYTES = 1_048_576  # of entries in one reply, about
 _FEWEST, _MOST_ENTRIES = 8, 128  # in one reply
 
 _COMMITTED = ("version", "epoch", "head", "bytes", "stamp")  # what every commit writes to meta
-_NUMBERS = ("version", "bytes", "stamp", "committed", "calls", "history_length", "max_bytes")
-_FIELDS = (*dict.fromkeys((*_COMMITTED, *_NUMBERS)), "digest")
+_NUMBERS = ("version", "bytes", "stamp", "committed", "calls", "entries", "history_length", "max_bytes")
+_FIELDS = (*dict.fromkeys((*_COMMITTED, *_NUMBERS)), "digest", "model_hash")
 
 Meta = Mapping[str, bytes]
 
@@ -88,6 +88,10 @@ def _head(keys: TwinKeys) -> Call[bytes | None]:
     return Call("commits", every, ("", 1), lambda reply: reply[1] if reply else None, is_reading=True)
 
 
+def _root_rule(keys: TwinKeys) -> Call[bool]:
+    return Call("HEXISTS", (keys.rules,), ("",), bool)
+
+
 def _entries(keys: TwinKeys, start: int, count: int) -> Call[list[bytes]]:
     return Call("LRANGE", (keys.history,), (start, start + count - 1), lambda reply: reply)
 
@@ -122,6 +126,7 @@ class Look:
         if head is None and not meta.keys() & {*_COMMITTED} and self._kinds[self.keys.state] == "none":
             self._check_leftovers()
             return (yield from self._is_still(self.epoch))
+        yield from self._check_rules(meta)
         chain = Chain(self.keys, self.found, _digest(meta))
         self.read = chain.read
         chain.times = self._check_times(members, meta, head)
@@ -183,6 +188,14 @@ class Look:
                     says = f"has {shown(meta.get(name, b''))} as its {name}, while its head commit says {wanted:.0f}"
                     self._report(self.keys.meta, version, says)
 
+    def _check_rules(self, meta: Meta) -> Flow[None]:
+        """A published model has a rule for the root, whatever else it has."""
+        if "model_hash" not in meta or not self._is_ours(self.keys.rules):
+            return
+        if not (yield _root_rule(self.keys)):
+            says = "is missing, while meta says that a model is published: something else removed it"
+            self._report(self.keys.rules, None, says)
+
     # --- the head ------------------------------------------------------------------------------------------------
 
     def _read_head(self, meta: Meta) -> Flow[Entry | None]:
@@ -220,20 +233,26 @@ class Look:
             count = max(_FEWEST, min(_PAGE_BYTES * count // (1 + sum(map(len, page))), _MOST_ENTRIES))
         chain.end()
         if self._is_ours(self.keys.meta):
-            after: Meta = yield from self._read_length()
+            after, says = yield from self._read_length()
             if _is_number(after.get("version", b"")):
                 chain.check_newest(int(after["version"]))
+            if says and not self._is_reported(self.keys.history):
+                self._report(self.keys.history, None, says)
 
-    def _read_length(self) -> Flow[Meta]:
-        """Meta, as it stands after the history was read."""
-        for _ in range(_LOOKS):  # others may make the history shorter in between
-            length = yield protocol.history_size(self.keys)
-            meta: Meta = yield _meta(self.keys)
-            most = _history_length(meta)
-            if length <= most:
-                return meta
-        self._report(self.keys.history, None, f"has {length:,} entries, over its length of {most:,}")
-        return meta
+    def _read_length(self) -> Flow[tuple[Meta, str]]:
+        """Meta, as it stands after the history was read; and what is wrong with the number of entries."""
+        meta: Meta = yield _meta(self.keys)
+        for _ in range(_LOOKS):  # others may make the history shorter or longer in between
+            before, length = meta, (yield protocol.history_size(self.keys))
+            meta = yield _meta(self.keys)
+            most, left = _history_length(meta), _entries_left(meta)
+            is_too_long = length > most
+            is_another = before == meta and left is not None and length != left
+            if not (is_too_long or is_another):
+                return meta, ""
+        if is_too_long:
+            self._report(self.keys.history, None, f"has {length:,} entries, over its length of {most:,}")
+        return meta, f"has {length:,} entries, and commits left {left:,}: something else removed or added some"
 
     # --- the times -------------------------------------------------------------------------------------------------
 
@@ -256,6 +275,11 @@ def _is_number(text: bytes) -> bool:
 def _history_length(meta: Meta) -> int:
     text = meta.get("history_length", b"")
     return int(text) if _is_number(text) else TwinConfig().history_length
+
+
+def _entries_left(meta: Meta) -> int | None:
+    text = meta.get("entries", b"")
+    return int(text) if _is_number(text) else None
 
 
 def _digest(meta: Meta) -> tuple[int, str] | None:

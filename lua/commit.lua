@@ -81,7 +81,16 @@ local function make_careful()
     return text, text:byte() == 34 and from_iso(plain(text:sub(2, -2))) or committed
   end
 
-  local function rule_texts(places) return redis.call('HMGET', RULES, unpack(places)) end
+  -- A published model has a rule for the root, which is asked for with the members of the root, last.
+  local function rule_texts_of(twin)
+    return function(places)
+      local found = redis.call('HMGET', RULES, unpack(places))
+      if twin.model_hash and places[#places] == '' and not found[#places] then
+        corrupt(RULES, 'is missing, while meta says that a model is published: something else removed it')
+      end
+      return found
+    end
+  end
 
   -- Steps 3 to 6: what `body` makes of the twin, as changed() tells it.
   function careful.changed(twin, body)
@@ -98,7 +107,7 @@ local function make_careful()
     local state = whole and text or merge(twin.state or '{}', tree, tree.keys)
     check_size(state, twin)
     if twin.validation ~= 'none' then
-      refuse_violations(violations_of(tree, standing, twin.validation == 'strict', rule_texts))
+      refuse_violations(violations_of(tree, standing, twin.validation == 'strict', rule_texts_of(twin)))
     end
     local timestamp, stamp = own_time(tree, state, twin.now)
     return state, text, timestamp, stamp
@@ -280,7 +289,8 @@ local function append(twin, commits, entries, latest, trims)
     error(problem, 0) -- as it came: its first word is the code
   end
   if length > twin.history_length then redis.call('LTRIM', HISTORY, 0, twin.history_length - 1) end
-  if trims then trim_times(twin.version - math.min(length, twin.history_length)) end
+  twin.entries = math.min(length, twin.history_length)
+  if trims then trim_times(twin.version - twin.entries) end
 end
 
 -- Two generations of ids: the older one is dropped whole, so that remembering is cheap and bounded.
@@ -321,7 +331,7 @@ end
 local function store(twin, version, first)
   redis.call('SET', STATE, twin.state)
   redis.call('HSET', META, 'version', version, 'head', twin.head, 'bytes', #twin.state, 'stamp', ('%d'):format(twin.stamp),
-    'committed', twin.now_text, 'calls', twin.calls + 1)
+    'committed', twin.now_text, 'calls', twin.calls + 1, 'entries', twin.entries)
   if first then redis.call('HSET', META, 'epoch', twin.epoch) end
   if twin.moved then redis.call('HSET', META, 'sharded', twin.sharded and '1' or '0') end
   if (OP == 'set' or OP == 'import') and redis.sha1hex then
@@ -336,10 +346,11 @@ local function commit_all()
   local before = recognised(twin)
   if before then return before end
   check_expectations(twin)
+  check_entries(twin)
 
   twin.now_text, twin.committed_at = ('%d'):format(twin.now), to_iso(twin.now)
   twin.committed_json, twin.actor = '"' .. twin.committed_at .. '"', ACTOR == '' and 'null' or quote(ACTOR)
-  twin.rules = {}
+  twin.rules = twin.model_hash and {} or { [''] = true } -- with no model nobody misses the rule for the root
   local first, latest, many = twin.version + 1, twin.stamp, #ARGV > FIRST_BODY and ID ~= ''
   local commits, entries = {}, {}
   for i = FIRST_BODY, #ARGV do

@@ -51,7 +51,7 @@ local function configure()
   if MODE ~= 'adopt' and MODE ~= 'publish' and MODE ~= 'force' then bad_argument('unknown mode ' .. MODE) end
   local twin = read_twin()
   -- A wrong type is met before anything is written.
-  redis.call('LLEN', HISTORY)
+  local entries = check_entries(twin)
   redis.call('HLEN', RULES)
   redis.call('STRLEN', SCHEMA)
   local fields = members_of(SETTINGS)
@@ -62,7 +62,7 @@ local function configure()
   if publish then
     local facts, validation = read_model()
     for _, text in ipairs(facts) do fields[#fields + 1] = text end
-    rules = rules_of(NEW_RULES)
+    rules = with_root(rules_of(NEW_RULES))
     read_json(NEW_SCHEMA)
     check_state(twin, rules, validation)
   end
@@ -78,7 +78,10 @@ local function configure()
     redis.call('SET', SCHEMA, NEW_SCHEMA)
   end
   local length = redis.call('HGET', META, 'history_length')
-  if length and twin.state then redis.call('LTRIM', HISTORY, 0, tonumber(length) - 1) end
+  if length and twin.state then
+    redis.call('LTRIM', HISTORY, 0, tonumber(length) - 1)
+    redis.call('HSET', META, 'entries', ('%.0f'):format(math.min(entries, tonumber(length))))
+  end
   return publish and 1 or 0
 end
 

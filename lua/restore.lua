@@ -42,14 +42,15 @@ local function read_staged()
     bad_argument(('%d entries of the history are there, and %s were sent: begin it again'):format(entries, ENTRIES))
   end
   local settings = unquoted(members_of(m[7]))
-  local most = 1000
+  local most, rules = 1000, rules_of(m[8])
   for i = 1, #settings, 2 do
+    if settings[i] == 'model_hash' then rules = with_root(rules) end
     if settings[i] == 'history_length' then most = tonumber(settings[i + 1]) end
   end
   if entries > most then bad_argument(('%d entries are over the history_length of %.0f'):format(entries, most)) end
   return {
     version = tonumber(m[2]), version_text = m[2], stamp = m[3], committed_text = m[4], committed = tonumber(m[4]),
-    state = m[5], head = m[6], settings = settings, rules = rules_of(m[8]), schema = m[9], entries = entries,
+    state = m[5], head = m[6], settings = settings, rules = rules, schema = m[9], entries = entries,
   }
 end
 
@@ -74,7 +75,8 @@ local function write(twin)
   redis.call('SET', STATE, twin.state)
   redis.call('UNLINK', HISTORY, META, RULES, SCHEMA, IDS, OLD_IDS, TIMES)
   redis.call('HSET', META, 'version', twin.version_text, 'epoch', twin.epoch, 'head', twin.head, 'bytes', #twin.state,
-    'stamp', twin.stamp, 'committed', twin.committed_text, 'calls', 0, 'ids_since', since, 'ids_rotated', since)
+    'stamp', twin.stamp, 'committed', twin.committed_text, 'calls', 0, 'ids_since', since, 'ids_rotated', since,
+    'entries', twin.entries)
   if twin.sharded then redis.call('HSET', META, 'sharded', '1') end
   if twin.settings[1] then redis.call('HSET', META, unpack(twin.settings)) end
   write_pairs(RULES, twin.rules)

@@ -50,6 +50,15 @@ local function rules_of(text)
   return rules
 end
 
+-- A published model has a rule for the root, a state is an object: a commit knows by it that the rules are there.
+local function with_root(rules)
+  for i = 1, #rules, 2 do
+    if rules[i] == '' then return rules end
+  end
+  rules[#rules + 1], rules[#rules + 2] = '', '{"type":"object"}'
+  return rules
+end
+
 -- The texts of members as a hash holds them: strings without their quotes.
 local function unquoted(members)
   for i = 2, #members, 2 do

@@ -96,12 +96,14 @@ end
 
 -- Whether all members of the patch fit the rules for sure. Level by level: which rules the members of an object have
 -- hangs on which one it has itself, its own or that for any other member.
---   rules: those that are known already: JSON text by place, false where there is none
+--   rules: those that are known already: JSON text by place, false where there is none. The root's has to be there;
+--     true where it need not be
 --   levels: the members of each level; names, texts (false for objects), parents (0 for the root): by member
 local function surely_valid(rules, levels, names, texts, parents, strict, date)
   local places, stars = { [0] = '', nil, nil, nil, nil, nil, nil, nil, nil }, { nil, nil, nil, nil }
   for depth = 1, #levels do
     local level, unknown, n = levels[depth], { nil, nil, nil, nil, nil, nil, nil, nil }, 0
+    if rules[''] == nil then n, unknown[1] = 1, '' end
     for i = 1, #level do
       local m = level[i]
       local parent = parents[m]
@@ -126,6 +128,7 @@ local function surely_valid(rules, levels, names, texts, parents, strict, date)
     if n > 0 then
       local found = redis.call('HMGET', RULES, unpack(unknown))
       for i = 1, n do rules[unknown[i]] = found[i] end
+      if not rules[''] then return false end
     end
     for i = 1, #level do
       local m = level[i]

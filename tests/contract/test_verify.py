@@ -345,6 +345,19 @@ CASES: dict[str, tuple[Callable[[RawTwin], object], list[tuple[str, int | None, 
             ("history", 0, "holds version 1 where nothing should be: something else wrote it"),
         ],
     ),
+    "the oldest entries removed": (
+        lambda raw: raw.client.ltrim(raw.keys.history, 0, 3),
+        [("history", None, "has 4 entries, and commits left 6: something else removed or added some")],
+    ),
+    "another number of entries in meta": (
+        lambda raw: raw.meta(entries=5),
+        [("history", None, "has 6 entries, and commits left 5: something else removed or added some")],
+    ),
+    "no number of entries in meta": (lambda raw: raw.client.hdel(raw.keys.meta, "entries"), []),
+    "a model, and no rules": (
+        lambda raw: raw.meta(model_hash="h"),
+        [("rules", None, "is missing, while meta says that a model is published: something else removed it")],
+    ),
     "a time removed": (
         lambda raw: raw.client.zrem(raw.keys.times, "5"),
         [("times", 5, "does not lead to version 5: look-ups by time miss it")],

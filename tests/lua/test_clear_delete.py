@@ -22,13 +22,20 @@ def three(raw: RawTwin) -> RawTwin:
     return raw
 
 
+def fields(pairs: list[bytes]) -> set[tuple[bytes, bytes]]:
+    """What HGETALL said of a hash."""
+    return set(pairs.items()) if isinstance(pairs, dict) else set(zip(pairs[::2], pairs[1::2], strict=True))
+
+
 def test_clear_removes_the_history_and_nothing_else(three: RawTwin) -> None:
     """State, version, epoch, settings, model and ids stay as they are; the number of entries is returned."""
     before, _ = three.dump()
     assert three.call("clear", "") == 2
     after, _ = three.dump()
     changed = {key for key in before if before[key] != after[key]}
-    assert changed == {three.keys.history, three.keys.times}
+    assert changed == {three.keys.history, three.keys.times, three.keys.meta}
+    # What meta says of the number of entries; all else in it stays.
+    assert fields(before[three.keys.meta]) ^ fields(after[three.keys.meta]) == {(b"entries", b"2"), (b"entries", b"0")}
     assert three.client.exists(three.keys.history) == 0
     assert three.client.zrange(three.keys.times, 0, -1) == [b"3"]
     assert three.merge("{}").first == 4

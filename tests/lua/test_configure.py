@@ -41,10 +41,10 @@ def test_publish_replaces_the_model(raw: RawTwin, mode: str) -> None:
 
 
 def test_a_model_without_rules(raw: RawTwin) -> None:
-    """Replaces those that were there."""
+    """Replaces those that were there by the one that every model has: a state is an object."""
     raw.configure("adopt", model=MODEL, rules=RULES)
     raw.configure("publish", model=OTHER, rules={})
-    assert raw.client.exists(raw.keys.rules) == 0
+    assert raw.client.hgetall(raw.keys.rules) == {b"": b'{"type":"object"}'}
 
 
 def test_publish_is_refused_where_the_state_does_not_fit(raw: RawTwin) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 
@@ -293,3 +294,109 @@ def test_a_history_that_lost_entries_is_not_read_as_another_version(raw: RawTwin
     raw.client.delete(raw.keys.history)
     assert raw.lookup("version", 3) is None
     assert [entry["version"] for entry in raw.commits()] == [5]
+
+
+# --- what something else removed -------------------------------------------------------------------------------------
+
+MODEL = {"model": "M", "model_hash": "h", "checks": "server", "validation": "standard"}
+BODIES = ('{"a":7}', '{"a":7,"b":1}', "{}", '{"timestamp":"2026-01-01T00:00:00Z"}', '{"a":7,"timestamp":null}')
+
+
+def published(raw: RawTwin, **facts: str) -> RawTwin:
+    """A twin with a model and three versions."""
+    raw.configure("adopt", model=MODEL | facts, rules={"/a": {"type": "integer"}})
+    for n in range(3):
+        raw.set(f'{{"a":{n}}}')
+    return raw
+
+
+@pytest.mark.parametrize("level", ["standard", "strict"])
+def test_a_published_model_without_its_rules(raw: RawTwin, level: str) -> None:
+    """No commit passes unchecked, whatever it touches and whichever way it takes."""
+    published(raw, validation=level)
+    raw.client.delete(raw.keys.rules)
+    for op, bodies in [*(("merge", [body]) for body in BODIES), ("set", ['{"a":1}']), ("merge", ["{}", '{"a":2}'])]:
+        with raw.refused("CORRUPT") as refusal:
+            raw.commit(*bodies, op=op)
+        assert_names(refusal, raw, "rules")
+    with raw.refused("CORRUPT") as refusal:
+        raw.adjust(a="1")
+    assert_names(refusal, raw, "rules")
+    raw.configure("publish", model=MODEL, rules={"/a": {"type": "integer"}})
+    raw.merge('{"a":1}')
+
+
+def test_rules_that_nobody_needs(raw: RawTwin) -> None:
+    """A model that is not checked, and a twin that has none, go without."""
+    published(raw, validation="none")
+    raw.client.delete(raw.keys.rules)
+    for body in BODIES:
+        raw.merge(body)
+    bare = RawTwin(raw.client)
+    bare.set('{"a":1}')
+    for body in BODIES:
+        bare.merge(body)
+
+
+SHORTENED = {
+    "removed": lambda client, key: client.delete(key),
+    "without its newest": lambda client, key: client.lpop(key),
+    "without its oldest": lambda client, key: client.rpop(key),
+    "trimmed": lambda client, key: client.ltrim(key, 0, 0),
+    "longer at the new end": lambda client, key: client.lpush(key, "{}"),
+    "longer at the old end": lambda client, key: client.rpush(key, "{}"),
+}
+
+
+@pytest.mark.parametrize("how", SHORTENED)
+def test_a_history_that_lost_or_gained_entries(raw: RawTwin, how: str) -> None:
+    """Named by every commit and by a change of settings; to clear it makes it well."""
+    full(raw)
+    SHORTENED[how](raw.client, raw.keys.history)
+    calls = {**every_call(raw), "batch": lambda: raw.commit("{}", "{}")}
+    for name in ("merge", "set", "adjust", "configure", "batch"):
+        with raw.refused("CORRUPT") as refusal:
+            calls[name]()
+        assert_names(refusal, raw, "history")
+    raw.call("clear", "")
+    raw.merge("{}")
+    assert len(raw.history) == 1
+
+
+def test_a_repeated_call_is_answered_all_the_same(raw: RawTwin) -> None:
+    """It changes nothing, and what it asks for was committed."""
+    full(raw)
+    raw.client.delete(raw.keys.history)
+    assert raw.set('{"a":4}', commit_id="id4").duplicate == 1
+
+
+def test_a_twin_whose_meta_does_not_count_its_entries(raw: RawTwin) -> None:
+    """Its last commit was made before there was such a field: the next one says how many there are."""
+    full(raw)
+    raw.client.hdel(raw.keys.meta, "entries")
+    raw.client.ltrim(raw.keys.history, 0, 1)
+    raw.merge("{}")
+    assert raw.meta_of("entries") == "3"
+    raw.client.hdel(raw.keys.meta, "entries")
+    raw.configure(settings='{"history_length":2}')
+    assert raw.meta_of("entries") == "2"
+    raw.client.rpop(raw.keys.history)
+    with raw.refused("CORRUPT"):
+        raw.merge("{}")
+
+
+def test_whatever_trims_the_history_counts_it(raw: RawTwin) -> None:
+    """Clears, settings and commits in any order."""
+    choose = random.Random(7)
+    raw.set("{}")
+    for _ in range(200):
+        action = choose.choice(["merge", "merge", "batch", "clear", "configure", "compact"])
+        if action == "configure":
+            raw.configure(settings=f'{{"history_length":{choose.randint(1, 9)}}}')
+        elif action == "clear":
+            raw.call("clear", "")
+        elif action == "compact":
+            raw.configure(settings=f'{{"history":"{choose.choice(["full", "compact"])}"}}')
+        else:
+            raw.commit(*['{"a":1}'] * (1 if action == "merge" else choose.randint(2, 12)))
+        assert raw.meta_of("entries") == str(raw.client.llen(raw.keys.history)), action
