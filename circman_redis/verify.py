@@ -252,6 +252,7 @@ class Look:
                 return meta, ""
         if is_too_long:
             self._report(self.keys.history, None, f"has {length:,} entries, over its length of {most:,}")
+            return meta, ""
         return meta, f"has {length:,} entries, and commits left {left:,}: something else removed or added some"
 
     # --- the times -------------------------------------------------------------------------------------------------
