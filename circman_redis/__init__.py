@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from circman_redis.mirror import AsyncMirror, Mirror
     from circman_redis.models import Environment, Material, ProductionLine, TwinState
     from circman_redis.patch import MISSING, Change
-    from circman_redis.results import AuditReport, Commit, Disagreement, HistoryEntry, Snapshot, TwinConfig
+    from circman_redis.results import AuditReport, Commit, Disagreement, HistoryEntry, RepairReport, Snapshot, TwinConfig
     from circman_redis.subscription import AsyncSubscription, Subscription
 
 # Where each public name lives; it is imported when it is asked for, so that `circman-redis --help` is quick.
@@ -89,7 +89,7 @@ _HOMES = {
     "mirror": ("AsyncMirror", "Mirror"),
     "models": ("Environment", "Material", "ProductionLine", "TwinState"),
     "patch": ("MISSING", "Change"),
-    "results": ("AuditReport", "Commit", "Disagreement", "HistoryEntry", "Snapshot", "TwinConfig"),
+    "results": ("AuditReport", "Commit", "Disagreement", "HistoryEntry", "RepairReport", "Snapshot", "TwinConfig"),
     "subscription": ("AsyncSubscription", "Subscription"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -135,6 +135,7 @@ __all__ = [
     "PointerError",
     "ProductionLine",
     "ReadOnlyReplica",
+    "RepairReport",
     "ResultsFolder",
     "ResultsManager",
     "RetryExpired",

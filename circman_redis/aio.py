@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
-from circman_redis import audit, connection, files, protocol, reads, verify
+from circman_redis import audit, connection, files, protocol, reads, repair, verify
 from circman_redis.callbacks import AsyncHandle, check_callback
 from circman_redis.events import Event
 from circman_redis.flows import ATTEMPTS, Document, Options
@@ -18,7 +18,7 @@ from circman_redis.link import Link
 from circman_redis.mirror import AsyncMirror
 from circman_redis.patch import Change
 from circman_redis.registry import Asked, Manager, running_loop
-from circman_redis.results import AuditReport, Commit, Disagreement, HistoryEntry, Snapshot, State, TwinConfig
+from circman_redis.results import AuditReport, Commit, Disagreement, HistoryEntry, RepairReport, Snapshot, State, TwinConfig
 from circman_redis.state_history import AsyncStateHistory
 from circman_redis.subscription import AsyncSubscription
 from circman_redis.wish import Source, Wish
@@ -291,6 +291,16 @@ class AsyncStateManager(Manager):
     async def audit(self, logs: Iterable[str | Path] = ()) -> AuditReport:
         """What `verify` proves, and the commit ids: each once, as the clients' logs (`Journal`, docs/audit.md) say."""
         return await self._link.drive(audit.audit(self.keys, await asyncio.to_thread(audit.read_logs, logs)))
+
+    async def repair(
+        self, apply: bool = False, *, adopt: bool | None = None, model: type[BaseModel] | None = None
+    ) -> RepairReport:
+        """What is wrong with the twin, and what would make it right; with ``apply`` it is done, atomically."""
+        return await self._link.drive(
+            repair.repair(
+                self.keys, apply=apply, adopt=adopt, model=model or self._twin.model, actor=self._twin.actor
+            )
+        )
 
     async def publish_model(
         self, model: type[BaseModel], *, validation: str | None = None, force: bool = False

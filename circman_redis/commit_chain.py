@@ -24,7 +24,7 @@ from circman_redis.timestamps import format_timestamp, microseconds, parse_times
 ELSE = "something else wrote it"
 
 _FACTS = ("version", "timestamp", "committed_at", "op", "actor", "id")
-_WHOLE = ("set", "import")  # the commits without a patch
+_WHOLE = ("set", "import", "external")  # the commits without a patch
 
 
 # --- what a commit left ----------------------------------------------------------------------------------------------
@@ -94,11 +94,11 @@ def read_entry(text: bytes) -> Entry | None:
     if not (ours and body):
         return None
     state, inverse = (body[2], None) if body[1] == "state" else ("", body[2])
-    stamp, made_by = _stamp(timestamp, committed), None if is_whole else patch
+    stamp, made_by = stamp_of(timestamp, committed), None if is_whole else patch
     return Entry(version, timestamp, committed, stamp, made_by, state, inverse, commit_id)
 
 
-def _stamp(timestamp: Any, committed: int) -> float:
+def stamp_of(timestamp: Any, committed: int) -> float:
     """The score of a version in the times."""
     try:
         return float(microseconds(parse_timestamp(timestamp)))
@@ -123,7 +123,7 @@ def _object(state: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _merged(state: str, patch: str) -> str:
+def merged(state: str, patch: str) -> str:
     """The state with the patch merged in; empty where one of them is no JSON."""
     try:
         return merge_text(state, patch) if patch.startswith("{") else ""
@@ -218,7 +218,7 @@ class Chain:
 
     def _add(self, entry: Entry, problem: str = "") -> None:
         if entry.inverse is not None:
-            entry = replace(entry, state=_merged(self._above, entry.inverse) if self._above else "")
+            entry = replace(entry, state=merged(self._above, entry.inverse) if self._above else "")
         is_unknown = entry.inverse is not None and not self._above  # what is wrong above it was said there
         problem = problem or ("" if is_unknown else self._problem(entry))
         self._above = entry.state
@@ -260,7 +260,7 @@ class Chain:
                 self._suspect = None
                 self._report(newer.version, f"at version {newer.version} {fault}: {ELSE}")
             self._accuse(f", or version {newer.version} was changed")
-        elif _merged(older.state, newer.patch) == newer.state:
+        elif merged(older.state, newer.patch) == newer.state:
             # One that is rebuilt from the suspect's other side fits whatever that is.
             self._accuse("" if older.inverse is None else f", or version {newer.version} was changed")
         elif self._suspect:

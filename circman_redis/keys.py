@@ -100,6 +100,22 @@ class TwinKeys:
         return self._key("events")
 
 
+    @property
+    def stored(self) -> dict[str, str]:
+        """Every key by the name of its part, the channel left out."""
+        parts = ("state", "history", "meta", "rules", "schema", "ids", "old_ids", "times")
+        return {part: getattr(self, part) for part in parts}
+
+    def kept(self, key: str, at: str) -> str:
+        """Where what a repair found in one of the keys is kept, beside it: ``P:{T}:kept:<at>:state``.
+
+        Args:
+            key: one of the twin's.
+            at: when, in digits and letters.
+        """
+        return self._key(f"kept:{at}:{key.partition('}:')[2]}")
+
+
 def state_keys_pattern(prefix: str = DEFAULT_PREFIX) -> str:
     """The pattern (SCAN MATCH) that every twin's state key under ``prefix`` fits."""
     return f"{prefix}:{{*}}:state"

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
-from circman_redis import audit, connection, files, protocol, reads, verify
+from circman_redis import audit, connection, files, protocol, reads, repair, verify
 from circman_redis.callbacks import Handle, check_callback
 from circman_redis.driver import Driver
 from circman_redis.events import Event
@@ -17,7 +17,7 @@ from circman_redis.flows import ATTEMPTS, Document, Options
 from circman_redis.mirror import Mirror
 from circman_redis.patch import Change
 from circman_redis.registry import Asked, Manager, alone
-from circman_redis.results import AuditReport, Commit, Disagreement, HistoryEntry, Snapshot, State, TwinConfig
+from circman_redis.results import AuditReport, Commit, Disagreement, HistoryEntry, RepairReport, Snapshot, State, TwinConfig
 from circman_redis.state_history import StateHistory
 from circman_redis.subscription import Subscription
 from circman_redis.wish import Source, Wish
@@ -428,6 +428,28 @@ class StateManager(Manager):
             OSError: a log that cannot be read.
         """
         return self._driver.drive(audit.audit(self.keys, audit.read_logs(logs)))
+
+    def repair(
+        self, apply: bool = False, *, adopt: bool | None = None, model: type[BaseModel] | None = None
+    ) -> RepairReport:
+        """What is wrong with the twin, and what would make it right; with ``apply`` it is done, atomically.
+
+        What commits made is restored byte for byte where that can be; what was found is kept beside it (docs/repair.md).
+
+        Args:
+            apply: do it; otherwise nothing is changed.
+            adopt: a state that something else wrote is committed (op external) if True, and never if False; None
+                commits it where what commits made cannot be restored.
+            model: the twin's model, to publish its rules again; None for the one that the manager was opened with.
+
+        Raises:
+            StateConflict: others changed the twin again and again; nothing was done.
+        """
+        return self._driver.drive(
+            repair.repair(
+                self.keys, apply=apply, adopt=adopt, model=model or self._twin.model, actor=self._twin.actor
+            )
+        )
 
     def publish_model(self, model: type[BaseModel], *, validation: str | None = None, force: bool = False) -> None:
         """Replaces the twin's model: from now on its rules bind every writer.

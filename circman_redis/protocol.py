@@ -26,7 +26,7 @@ AGE = 5  # where commit.lua has the age in ARGV, counted from 0
 _FAR = 2**53
 """Further than any list in Redis reaches."""
 
-OPS = ("set", "import", "merge", "adjust")
+OPS = ("set", "import", "merge", "adjust", "external")
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +281,59 @@ def delete(keys: TwinKeys, actor: str) -> Call[int]:
         keys.times,
     )
     return Call("delete", (*all_keys, keys.events), (actor,), int)
+
+
+def fingerprint(keys: TwinKeys) -> Call[str]:
+    """What tells whether the twin's keys hold what they did before (repair.lua, which changes nothing then)."""
+    return replace(repair(keys, "", "0", "--------"), parse=lambda reply: str(reply.decode()))
+
+
+def repair(
+    keys: TwinKeys,
+    seen: str,
+    at: str,
+    keep: str,
+    *,
+    state: str = "",
+    history: tuple[int, int] | None = None,
+    entry: str = "",
+    commit: Mapping[str, str] | str = "",
+    epoch: str = "",
+    earliest: int = 0,
+    actor: str = "",
+    meta: Mapping[str, str] | None = None,
+    times: Sequence[str] | None = None,
+    model: CompiledModel | None = None,
+) -> Call[tuple[str, int]]:
+    """Puts a damaged twin right (repair.lua). Epoch and version of the commit that this made, empty and 0 for none.
+
+    Args:
+        keys: the twin's.
+        seen: the fingerprint of what was planned on; refused where it is another now.
+        at: what the names of the kept keys have in them.
+        keep: a letter for each of ``keys.stored``: m to move it aside, c to copy it, - to leave it.
+        state: the state to store.
+        history: the first and the last index to leave in the list.
+        entry: what comes on top of the history then.
+        commit: version, timestamp and stamp of the commit that the state is; "gone" where none is left.
+        epoch: random text, to begin another epoch.
+        earliest: microseconds, before which nothing was committed.
+        actor: who repairs.
+        meta: fields to set.
+        times: scores and versions by turns, in the place of what there is.
+        model: whose rules and schema to store.
+    """
+    rules = {place: encode(rule).decode() for place, rule in model.rules.items()} if model else None
+    args: tuple[Arg, ...] = (
+        *(seen, keep, state, "" if history is None else f"{history[0]} {history[1]}", entry),
+        commit if isinstance(commit, str) else encode(dict(commit)),
+        *(epoch, earliest, actor, encode(dict(meta or {}))),
+        "" if times is None else encode(list(times), root="any"),
+        "" if rules is None else encode(rules),
+        encode(model.schema) if model else "",
+    )
+    kept = (keys.kept(key, at) for key in keys.stored.values())
+    return Call("repair", (*keys.stored.values(), keys.events, *kept), args, lambda reply: (reply[0].decode(), reply[1]))
 
 
 # --- replies -----------------------------------------------------------------------------------------------

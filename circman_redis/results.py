@@ -222,3 +222,35 @@ class AuditReport:
     def ok(self) -> bool:
         """Whether nothing is wrong."""
         return not self.findings
+
+
+@dataclass(frozen=True, slots=True)
+class RepairReport:
+    """What a repair found, and what it did or would do about it.
+
+    Attributes:
+        twin: the twin's id.
+        found: what was wrong before.
+        steps: what repairing does, in words and in order; empty where there is nothing to do.
+        left: what stays wrong all the same, and what to do about that.
+        kept: the keys that what was found is kept in; nobody but their owner removes them.
+        applied: whether it was done.
+    """
+
+    twin: str
+    found: tuple[Disagreement, ...]
+    steps: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    applied: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the twin is as commits made it, now."""
+        return not self.found or (self.applied and not self.left)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as a JSON object."""
+        found = [{"key": one.key, "version": one.version, "says": one.says} for one in self.found]
+        lists = {name: list(getattr(self, name)) for name in ("steps", "left", "kept")}
+        return {"twin": self.twin, "found": found, **lists, "applied": self.applied, "whole": self.is_whole}
