@@ -318,9 +318,9 @@ end
 -- Version 1 begins an epoch. Lua's random numbers are the same in every run of a script, so the token is made of
 -- the clock and of the caller's commit id, which is random.
 local function start_epoch(twin)
-  for _, key in ipairs({ HISTORY, IDS, OLD_IDS, TIMES }) do
+  for _, key in ipairs({ IDS, OLD_IDS, TIMES }) do
     if redis.call('EXISTS', key) == 1 then
-      corrupt(key, 'is left over from a twin that has no state: delete the twin first')
+      corrupt(key, 'is left over from a twin that has no state: delete the twin first, or repair it')
     end
   end
   twin.epoch = ('%x'):format(twin.now) .. ID:gsub('%W', ''):sub(-8)

@@ -36,7 +36,10 @@ end
 -- number of its entries goes without, once.
 local function check_entries(twin)
   local length = redis.call('LLEN', HISTORY)
-  if twin.head and twin.entries and length ~= twin.entries then
+  if not twin.head and length > 0 then
+    corrupt(HISTORY, 'is left over from a twin that has no state: delete the twin first, or repair it')
+  end
+  if twin.entries and length ~= twin.entries then
     corrupt(HISTORY, ('has %d entries, and commits left %.0f: something else removed or added some')
       :format(length, twin.entries))
   end
