@@ -296,11 +296,13 @@ class AsyncStateManager(Manager):
         self, apply: bool = False, *, adopt: bool | None = None, model: type[BaseModel] | None = None
     ) -> RepairReport:
         """What is wrong with the twin, and what would make it right; with ``apply`` it is done, atomically."""
-        return await self._link.drive(
-            repair.repair(
-                self.keys, apply=apply, adopt=adopt, model=model or self._twin.model, actor=self._twin.actor
-            )
+        known = model or self._twin.model
+        report = await self._link.drive(
+            repair.repair(self.keys, apply=apply, adopt=adopt, model=known, actor=self._twin.actor)
         )
+        if report.applied:
+            await self._link.drive(self._twin.open())
+        return report
 
     async def publish_model(
         self, model: type[BaseModel], *, validation: str | None = None, force: bool = False

@@ -23,6 +23,7 @@ from circman_redis import checks, observing, patch, protocol, rules
 from circman_redis.codec import NOT_AN_OBJECT, JSONText, check_text, compact, decode, encode
 from circman_redis.durability import NONE, Durability, ServerFacts
 from circman_redis.errors import (
+    CorruptTwin,
     InvalidJSON,
     ModelMismatch,
     RetryExpired,
@@ -112,6 +113,14 @@ class Twin:
             UsageError: commits are to wait for what the server does not have.
         """
         yield from self._look_at_server()
+        try:
+            yield from self._learn(publish=publish)
+        except (CorruptTwin, StoreError) as error:
+            # A damaged twin is open to be looked at, and repaired; whoever commits is told.
+            if publish or not (isinstance(error, CorruptTwin) or "WRONGTYPE" in str(error)):
+                raise
+
+    def _learn(self, *, publish: bool) -> Flow[None]:
         config, self.known = yield protocol.opening(self.keys)
         if config.model_hash is None and (publish or self.compiled):
             level = self.settings.validation or "standard"

@@ -445,11 +445,13 @@ class StateManager(Manager):
         Raises:
             StateConflict: others changed the twin again and again; nothing was done.
         """
-        return self._driver.drive(
-            repair.repair(
-                self.keys, apply=apply, adopt=adopt, model=model or self._twin.model, actor=self._twin.actor
-            )
+        known = model or self._twin.model
+        report = self._driver.drive(
+            repair.repair(self.keys, apply=apply, adopt=adopt, model=known, actor=self._twin.actor)
         )
+        if report.applied:
+            self._driver.drive(self._twin.open())
+        return report
 
     def publish_model(self, model: type[BaseModel], *, validation: str | None = None, force: bool = False) -> None:
         """Replaces the twin's model: from now on its rules bind every writer.

@@ -358,7 +358,7 @@ def parse(call: Call[T], reply: Any, keys: TwinKeys) -> T:
     """
     try:
         return call.parse(reply)
-    except (errors.InvalidJSON, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError) as error:  # InvalidJSON is one too
         place = call.keys[0] if call.keys else call.target
         message = f"twin {keys.twin!r}: {place} holds what no commit wrote: {error}"
         raise errors.CorruptTwin(message) from error

@@ -32,6 +32,7 @@ local NEW_META, NEW_TIMES, NEW_RULES, NEW_SCHEMA = ARGV[10], ARGV[11], ARGV[12],
 -- @include base
 -- @include time
 -- @include utf8
+-- @include channel
 -- @include notice
 
 local STANDING = { STATE, HISTORY, META, RULES, SCHEMA, IDS, OLD_IDS, TIMES }
@@ -99,7 +100,7 @@ local function check_rights()
   if NEW_TIMES ~= '' or COMMIT ~= '' then check_right('ZADD', TIMES, '0', '0') end
   if COMMIT ~= '' then
     check_right('ZREMRANGEBYSCORE', TIMES, '0', '0')
-    check_right('PUBLISH', EVENTS, '')
+    check_right(publish_command(in_cluster()), EVENTS, '')
   end
 end
 
@@ -116,10 +117,15 @@ local function keep()
   end
 end
 
-local function write_pairs(command, key, flat)
-  for start = 1, #flat, 2 * MOST_PAIRS do
-    redis.call(command, key, unpack(flat, start, math.min(start + 2 * MOST_PAIRS - 1, #flat)))
-  end
+-- The next pairs from `start` on, as many as Lua can hand over.
+local function next_pairs(flat, start) return unpack(flat, start, math.min(start + 2 * MOST_PAIRS - 1, #flat)) end
+
+local function write_fields(key, flat)
+  for start = 1, #flat, 2 * MOST_PAIRS do redis.call('HSET', key, next_pairs(flat, start)) end
+end
+
+local function write_times(flat)
+  for start = 1, #flat, 2 * MOST_PAIRS do redis.call('ZADD', TIMES, next_pairs(flat, start)) end
 end
 
 local function flat_of(text, now_text)
@@ -144,7 +150,7 @@ local function commit(facts, now)
   redis.call('ZADD', TIMES, stamp, facts.version)
   local names = '{"twin":' .. quote(twin_id()) .. ',"epoch":"' .. epoch .. '",' .. told
   local news = #names + #NEW_STATE < MAX_MESSAGE and ',"state":' .. NEW_STATE or ',"body":"omitted"'
-  redis.call('PUBLISH', EVENTS, names .. news .. '}')
+  redis.call(publish_command(in_cluster()), EVENTS, names .. news .. '}')
   return { epoch, tonumber(facts.version), committed_at }
 end
 
@@ -168,15 +174,16 @@ local function repair()
   if RANGE ~= '' then redis.call('LTRIM', HISTORY, RANGE:match('^(%S+)'), RANGE:match('(%S+)$')) end
   if ENTRY ~= '' then redis.call('LPUSH', HISTORY, ENTRY) end
   if NEW_STATE ~= '' then redis.call('SET', STATE, NEW_STATE) end
-  write_pairs('HSET', META, flat_of(NEW_META, ('%.0f'):format(now)))
-  if NEW_TIMES ~= '' then write_pairs('ZADD', TIMES, cjson.decode(NEW_TIMES)) end
-  if NEW_RULES ~= '' then write_pairs('HSET', RULES, flat_of(NEW_RULES)) end
+  write_fields(META, flat_of(NEW_META, ('%.0f'):format(now)))
+  if NEW_TIMES ~= '' then write_times(cjson.decode(NEW_TIMES)) end
+  if NEW_RULES ~= '' then write_fields(RULES, flat_of(NEW_RULES)) end
   if NEW_SCHEMA ~= '' then redis.call('SET', SCHEMA, NEW_SCHEMA) end
   if gone then
     notice(was, 'delete')
     return { '', 0, '' }
   end
   redis.call('HSET', META, 'entries', redis.call('LLEN', HISTORY))
+  if in_cluster() then redis.call('HSET', META, 'sharded', '1') end
   if COMMIT == '' then return { '', 0, '' } end
   return commit(cjson.decode(COMMIT), now)
 end

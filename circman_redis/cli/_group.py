@@ -37,6 +37,7 @@ COMMANDS = {
     "info": ("info", "Facts at a glance: the server and the twin."),
     "doctor": ("doctor", "Say in words what is wrong with the server or the twin."),
     "audit": ("audit", "Prove the history, and what clients were told of their commits."),
+    "repair": ("repair", "Say what would make a damaged twin right, and do it on request."),
     "ingest": ("ingest", "Commit the rows of a CSV file, or lines of JSON."),
     "server": ("admin", "Hold the embedded server in the foreground."),
     "cluster": ("cluster", "Hold a cluster on this machine in the foreground."),

@@ -39,7 +39,7 @@ local function check_entries(twin)
   if not twin.head and length > 0 then
     corrupt(HISTORY, 'is left over from a twin that has no state: delete the twin first, or repair it')
   end
-  if twin.entries and length ~= twin.entries then
+  if twin.head and twin.entries and length ~= twin.entries then
     corrupt(HISTORY, ('has %d entries, and commits left %.0f: something else removed or added some')
       :format(length, twin.entries))
   end

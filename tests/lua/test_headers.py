@@ -32,6 +32,7 @@ CALLS = {
     "commits": [protocol.commits(KEYS, None, None), protocol.commits(KEYS, 5, 3)],
     "past": [protocol.past(KEYS, 0, -1)],
     "resume": [protocol.resume(KEYS, None, state_known=False), protocol.resume(KEYS, 3, state_known=True)],
+    "repair": [protocol.repair(KEYS, "seen", "1", "-" * 8)],
     "clear": [protocol.clear(KEYS, "a")],
     "delete": [protocol.delete(KEYS, "a")],
     "configure": [
@@ -83,6 +84,12 @@ def header_of(name: str) -> Header:
     )
 
 
+def key_of(name: str) -> str:
+    """A key by its name in a header."""
+    kept = name.removeprefix("kept_")
+    return getattr(KEYS, name) if kept == name else KEYS.kept(getattr(KEYS, kept), "1")
+
+
 def codes_in(text: str) -> set[str]:
     return {f"CIRCMAN_{code}" for code in re.findall(r"(?:refuse\('|CIRCMAN_)([A-Z_]+)", text)}
 
@@ -99,7 +106,7 @@ def test_keys_are_those_of_the_call(name: str) -> None:
     assert header.keys == SCRIPT_KEYS[name]
     for call in CALLS[name]:
         assert call.target == name
-        assert call.keys == tuple(getattr(KEYS, key) for key in header.keys)
+        assert call.keys == tuple(map(key_of, header.keys))
 
 
 @pytest.mark.parametrize("name", scripts.NAMES)
@@ -129,7 +136,7 @@ def test_a_script_binds_its_keys_and_arguments_by_name(name: str) -> None:
     else:
         assert re.findall(r"KEYS\[(\d+)\]", text) == keys
     assert re.findall(r"ARGV\[(\d+)\]", text) == args
-    first_lines = "\n".join(text.splitlines()[:4])
+    first_lines = "\n".join(text.splitlines()[:6])
     assert first_lines.count("ARGV[") == len(args)
 
 
