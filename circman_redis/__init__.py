@@ -46,7 +46,15 @@ if TYPE_CHECKING:
     from circman_redis.mirror import AsyncMirror, Mirror
     from circman_redis.models import Environment, Material, ProductionLine, TwinState
     from circman_redis.patch import MISSING, Change
-    from circman_redis.results import AuditReport, Commit, Disagreement, HistoryEntry, RepairReport, Snapshot, TwinConfig
+    from circman_redis.results import (
+        AuditReport,
+        Commit,
+        Disagreement,
+        HistoryEntry,
+        RepairReport,
+        Snapshot,
+        TwinConfig,
+    )
     from circman_redis.subscription import AsyncSubscription, Subscription
 
 # Where each public name lives; it is imported when it is asked for, so that `circman-redis --help` is quick.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -12,13 +13,23 @@ from pydantic import BaseModel
 
 from circman_redis import audit, connection, files, protocol, reads, repair, verify
 from circman_redis.callbacks import AsyncHandle, check_callback
+from circman_redis.errors import StateError
 from circman_redis.events import Event
 from circman_redis.flows import ATTEMPTS, Document, Options
 from circman_redis.link import Link
 from circman_redis.mirror import AsyncMirror
 from circman_redis.patch import Change
 from circman_redis.registry import Asked, Manager, running_loop
-from circman_redis.results import AuditReport, Commit, Disagreement, HistoryEntry, RepairReport, Snapshot, State, TwinConfig
+from circman_redis.results import (
+    AuditReport,
+    Commit,
+    Disagreement,
+    HistoryEntry,
+    RepairReport,
+    Snapshot,
+    State,
+    TwinConfig,
+)
 from circman_redis.state_history import AsyncStateHistory
 from circman_redis.subscription import AsyncSubscription
 from circman_redis.wish import Source, Wish
@@ -301,7 +312,8 @@ class AsyncStateManager(Manager):
             repair.repair(self.keys, apply=apply, adopt=adopt, model=known, actor=self._twin.actor)
         )
         if report.applied:
-            await self._link.drive(self._twin.open())
+            with suppress(StateError):  # that it has another model now is for the next commit to say
+                await self._link.drive(self._twin.open())
         return report
 
     async def publish_model(

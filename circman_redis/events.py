@@ -46,12 +46,12 @@ class StateEvent(TwinEvent):
     """One commit.
 
     Attributes:
-        op: set, import, merge or adjust.
+        op: set, import, merge, adjust or external.
         actor: who committed it.
         id: its commit id.
         timestamp: the state's own time (ISO 8601), None where it names none.
         committed_at: the server's clock when it was stored (ISO 8601, UTC).
-        patch: the merge patch (RFC 7396) that made it; None for a set or an import.
+        patch: the merge patch (RFC 7396) that made it; None for a set, an import or an external.
         state: the state that it made; it cannot be changed, and shares what did not change with `previous`.
         previous: the state before it; None where that has left the history.
     """

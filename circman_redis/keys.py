@@ -99,7 +99,6 @@ class TwinKeys:
         """Channel: one message per commit."""
         return self._key("events")
 
-
     @property
     def stored(self) -> dict[str, str]:
         """Every key by the name of its part, the channel left out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -12,12 +13,22 @@ from pydantic import BaseModel
 from circman_redis import audit, connection, files, protocol, reads, repair, verify
 from circman_redis.callbacks import Handle, check_callback
 from circman_redis.driver import Driver
+from circman_redis.errors import StateError
 from circman_redis.events import Event
 from circman_redis.flows import ATTEMPTS, Document, Options
 from circman_redis.mirror import Mirror
 from circman_redis.patch import Change
 from circman_redis.registry import Asked, Manager, alone
-from circman_redis.results import AuditReport, Commit, Disagreement, HistoryEntry, RepairReport, Snapshot, State, TwinConfig
+from circman_redis.results import (
+    AuditReport,
+    Commit,
+    Disagreement,
+    HistoryEntry,
+    RepairReport,
+    Snapshot,
+    State,
+    TwinConfig,
+)
 from circman_redis.state_history import StateHistory
 from circman_redis.subscription import Subscription
 from circman_redis.wish import Source, Wish
@@ -434,7 +445,7 @@ class StateManager(Manager):
     ) -> RepairReport:
         """What is wrong with the twin, and what would make it right; with ``apply`` it is done, atomically.
 
-        What commits made is restored byte for byte where that can be; what was found is kept beside it (docs/repair.md).
+        What commits made is restored byte for byte where that can be; what was found is kept (docs/repair.md).
 
         Args:
             apply: do it; otherwise nothing is changed.
@@ -450,7 +461,8 @@ class StateManager(Manager):
             repair.repair(self.keys, apply=apply, adopt=adopt, model=known, actor=self._twin.actor)
         )
         if report.applied:
-            self._driver.drive(self._twin.open())
+            with suppress(StateError):  # that it has another model now is for the next commit to say
+                self._driver.drive(self._twin.open())
         return report
 
     def publish_model(self, model: type[BaseModel], *, validation: str | None = None, force: bool = False) -> None:

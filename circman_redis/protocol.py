@@ -285,7 +285,8 @@ def delete(keys: TwinKeys, actor: str) -> Call[int]:
 
 def fingerprint(keys: TwinKeys) -> Call[str]:
     """What tells whether the twin's keys hold what they did before (repair.lua, which changes nothing then)."""
-    return replace(repair(keys, "", "0", "--------"), parse=lambda reply: str(reply.decode()))
+    call = repair(keys, "", "0", "-" * len(keys.stored))
+    return Call(call.target, call.keys, call.args, lambda reply: str(reply.decode()))
 
 
 def repair(
@@ -333,7 +334,9 @@ def repair(
         encode(model.schema) if model else "",
     )
     kept = (keys.kept(key, at) for key in keys.stored.values())
-    return Call("repair", (*keys.stored.values(), keys.events, *kept), args, lambda reply: (reply[0].decode(), reply[1]))
+    return Call(
+        "repair", (*keys.stored.values(), keys.events, *kept), args, lambda reply: (reply[0].decode(), reply[1])
+    )
 
 
 # --- replies -----------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from circman_redis import protocol, repair_plan, rules
+from circman_redis import protocol, repair_head, rules
 from circman_redis.codec import decode
 from circman_redis.commit_chain import Chain, Entry, read_entry
 from circman_redis.errors import InvalidJSON, StateConflict, UsageError
@@ -21,7 +21,8 @@ from circman_redis.flows import Flow
 from circman_redis.keys import TwinKeys
 from circman_redis.models import TwinState
 from circman_redis.protocol import Call
-from circman_redis.repair_plan import KINDS, Asked, Facts, Head, Plan, Top
+from circman_redis.repair_head import KINDS, Asked, Facts, Head, Top
+from circman_redis.repair_plan import KINDS_IN_ORDER, Plan, plan_of
 from circman_redis.results import Disagreement, RepairReport
 from circman_redis.verify import verify
 
@@ -85,9 +86,6 @@ def _report(keys: TwinKeys, found: Sequence[Disagreement], plan: Plan, at: str) 
     return RepairReport(keys.twin, tuple(found), tuple(plan.steps), tuple(left), kept)
 
 
-KINDS_IN_ORDER = repair_plan.KINDS_IN_ORDER
-
-
 def _call(keys: TwinKeys, seen: str, at: str, plan: Plan, actor: str) -> Call[Any]:
     head = plan.head
     return protocol.repair(
@@ -112,12 +110,12 @@ def _planned(
     keys: TwinKeys, found: list[Disagreement], adopt: bool | None, model: type[BaseModel] | None
 ) -> Flow[Plan]:
     facts = yield from _read(keys, found)
-    record = repair_plan.record_of(facts)
+    record = repair_head.record_of(facts)
     asked = Asked(adopt, _compiled(facts, model), model)
     top = yield from _read_top(facts, record.version - 1 if record else None)
-    head = repair_plan.head_of(facts, asked, record, top)
+    head = repair_head.head_of(facts, asked, record, top)
     past = yield from _read_past(facts, top, head)
-    return repair_plan.plan_of(facts, asked, record, top, head, past)
+    return plan_of(facts, asked, record=record, top=top, head=head, past=past)
 
 
 def _compiled(facts: Facts, model: type[BaseModel] | None) -> rules.CompiledModel | None:
@@ -174,7 +172,7 @@ def _rules(reply: Any) -> dict[str, Any] | None:
         found = {name: decode(text) for name, text in _fields(reply).items()}
     except InvalidJSON:
         return None
-    return found if "" in found else None
+    return found if "" in found and all(isinstance(rule, dict) for rule in found.values()) else None
 
 
 def _text(raw: bytes | None) -> str | None:
@@ -194,7 +192,7 @@ def _read_top(facts: Facts, newest: int | None) -> Flow[Top]:
     while len(entries) < min(facts.entries, _MOST_TOP):
         page = yield _page(facts.keys, len(entries))
         entries += [read_entry(text) for text in page]
-        top = repair_plan.top_of(entries, newest)
+        top = repair_head.top_of(entries, newest)
         if not page or (top.entries and len(top.entries) + top.skipped < len(entries)) or _has_state(top):
             break
     return top
@@ -217,7 +215,9 @@ def _read_past(facts: Facts, top: Top, head: Head) -> Flow[list[Entry]]:
     while follows:
         page = yield _page(facts.keys, start)
         entries = [read_entry(text) for text in page]
-        following = next((i for i, one in enumerate(entries) if _breaks(one, top.version - len(past) - i)), len(entries))
+        following = next(
+            (i for i, one in enumerate(entries) if _breaks(one, top.version - len(past) - i)), len(entries)
+        )
         chain.page(page[:following])
         past += [replace(one, state="", patch=None, inverse=None) for one in entries[:following] if one]
         follows = following == _PAGE
@@ -238,4 +238,4 @@ def _at_fault(one: Disagreement, head: int) -> int:
 
 def _digest(facts: Facts) -> tuple[int, str] | None:
     version, _, digest = facts.meta.get("digest", "").partition(":")
-    return (int(version), digest) if digest and repair_plan.is_number(version) else None
+    return (int(version), digest) if digest and repair_head.is_number(version) else None

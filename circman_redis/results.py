@@ -68,7 +68,7 @@ class Snapshot:
         timestamp: the state's own time (ISO 8601).
         committed_at: the server's clock when it was stored (ISO 8601, UTC).
         actor: who committed it.
-        op: set, import, merge or adjust.
+        op: set, import, merge, adjust or external.
         read_from: ``replica`` where a replica was asked: then it may be behind.
     """
 
@@ -95,10 +95,10 @@ class HistoryEntry:
         version: its version.
         timestamp: the state's own time (ISO 8601).
         committed_at: the server's clock when it was stored (ISO 8601, UTC).
-        op: set, import, merge or adjust.
+        op: set, import, merge, adjust or external.
         actor: who committed it.
         id: its commit id.
-        patch: the merge patch (RFC 7396) that made it; None for a set or an import.
+        patch: the merge patch (RFC 7396) that made it; None for a set, an import or an external.
         state: the state that it made.
     """
 

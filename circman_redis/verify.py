@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from circman_redis import protocol
+from circman_redis.codec import decode
 from circman_redis.commit_chain import ELSE, Chain, Entry, Record, Times, fault_of, read_entry, shown
-from circman_redis.errors import CorruptTwin
+from circman_redis.errors import CorruptTwin, InvalidJSON
 from circman_redis.flows import Flow
 from circman_redis.keys import TwinKeys
 from circman_redis.protocol import Call
@@ -88,8 +89,19 @@ def _head(keys: TwinKeys) -> Call[bytes | None]:
     return Call("commits", every, ("", 1), lambda reply: reply[1] if reply else None, is_reading=True)
 
 
-def _root_rule(keys: TwinKeys) -> Call[bool]:
-    return Call("HEXISTS", (keys.rules,), ("",), bool)
+def _rules(keys: TwinKeys) -> Call[dict[bytes, bytes]]:
+    return Call("HGETALL", (keys.rules,), (), _by_name)
+
+
+def _by_name(reply: Any) -> dict[bytes, bytes]:
+    return dict(reply) if isinstance(reply, Mapping) else dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def _json(text: bytes) -> Any:
+    try:
+        return decode(text)
+    except InvalidJSON:
+        return None
 
 
 def _entries(keys: TwinKeys, start: int, count: int) -> Call[list[bytes]]:
@@ -192,7 +204,10 @@ class Look:
         """A published model has a rule for the root, whatever else it has."""
         if "model_hash" not in meta or not self._is_ours(self.keys.rules):
             return
-        if not (yield _root_rule(self.keys)):
+        published = yield _rules(self.keys)
+        for place in [place for place, rule in published.items() if not isinstance(_json(rule), dict)][:_MOST]:
+            self._report(self.keys.rules, None, f"holds no rule at {shown(place)}: {ELSE}")
+        if b"" not in published:
             says = "is missing, while meta says that a model is published: something else removed it"
             self._report(self.keys.rules, None, says)
 

@@ -110,8 +110,8 @@ K = TwinKeys("t")
     ("changed", "says", "advice"),
     [
         ({"expiring": ["k"]}, "k expires", "PERSIST k"),
-        ({"disagreements": [Disagreement(K.state, 7, "is missing")]}, f"{K.state} is missing", "restore a backup"),
-        ({"disagreements": [Disagreement(K.meta, 7, "is missing")]}, f"{K.meta} is missing", "restore a backup"),
+        ({"disagreements": [Disagreement(K.state, 7, "is missing")]}, f"{K.state} is missing", "circman-redis repair"),
+        ({"disagreements": [Disagreement(K.meta, 7, "is missing")]}, f"{K.meta} is missing", "circman-redis repair"),
         ({"disagreements": [Disagreement(K.history, 3, "lacks version 3")]}, "lacks version 3", "clear-history drops"),
         (
             {"disagreements": [Disagreement(K.times, 3, "is missing")]},

@@ -27,7 +27,16 @@ SCRIPT_KEYS = {
     "delete": ("state", "history", "meta", "rules", "schema", "ids", "old_ids", "times", "events"),
     "repair": (
         *("state", "history", "meta", "rules", "schema", "ids", "old_ids", "times", "events"),
-        *("kept_state", "kept_history", "kept_meta", "kept_rules", "kept_schema", "kept_ids", "kept_old_ids", "kept_times"),
+        *(
+            "kept_state",
+            "kept_history",
+            "kept_meta",
+            "kept_rules",
+            "kept_schema",
+            "kept_ids",
+            "kept_old_ids",
+            "kept_times",
+        ),
     ),
     "configure": ("state", "history", "meta", "rules", "schema"),
     "backup": ("state", "history", "meta", "rules", "schema"),

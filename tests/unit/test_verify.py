@@ -92,7 +92,7 @@ def test_what_it_asks_for() -> None:
     """The head in one call, after the times: whoever commits in between is known from its entry."""
     redis = three()
     assert redis.look() == []
-    assert redis.calls == ["TYPE"] * 8 + ["HMGET", "ZRANGE", "commits", "LRANGE", "LLEN", "HMGET", "HMGET"]
+    assert redis.calls == ["TYPE"] * 8 + ["HMGET", "ZRANGE", "commits", "LRANGE", "HMGET", "LLEN", "HMGET", "HMGET"]
 
 
 def test_bytes_matter() -> None:
