@@ -151,7 +151,9 @@ def test_what_is_said_of_a_server_out_of_reach(error: redis.RedisError, says: st
 
 
 def test_it_looks_at_every_command_that_the_scripts_run() -> None:
-    run = {name for script in NAMES for name in re.findall(r"p?call\(\s*'([A-Z]+)'", load(script).text)}
+    # Who restores or repairs is told by these scripts, before they write, which right is missing.
+    daily = [name for name in NAMES if not name.startswith(("restore", "repair"))]
+    run = {name for script in daily for name in re.findall(r"p?call\(\s*'([A-Z]+)'", load(script).text)}
     assert len(run) > 15
     assert run - {command[0] for command in needed_commands(TwinKeys("t"))} == set()
 
