@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -56,15 +56,27 @@ class Address:
         port: for clients.
         bus: for the other nodes.
         host: an IP address, as the nodes know no names.
+        user: who asks them to join, where that takes a password.
+        password: the user's.
     """
 
     port: int
     bus: int
     host: str = "127.0.0.1"
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
 
     def client(self) -> redis.Redis:
         """A connection to this node alone, which does not retry."""
-        return redis.Redis(self.host, self.port, socket_timeout=10, retry=Retry(NoBackoff(), 0), decode_responses=True)
+        return redis.Redis(
+            self.host,
+            self.port,
+            username=self.user,
+            password=self.password,
+            socket_timeout=10,
+            retry=Retry(NoBackoff(), 0),
+            decode_responses=True,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,21 +72,6 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert said == "[]\n"
 
 
-def test_the_compose_file_is_whole() -> None:
-    """A server with a persistent volume and a health check; workers that wait for it, and can be scaled."""
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    redis = compose["services"]["redis"]
-    assert redis["volumes"] == ["redis-data:/data"]
-    assert "redis-data" in compose["volumes"]
-    assert redis["healthcheck"]["test"] == ["CMD", "valkey-cli", "ping"]
-    assert "--appendonly yes" in redis["command"]
-    for name in ("environment", "line", "worker"):
-        service = compose["services"][name]
-        assert service["depends_on"]["redis"]["condition"] == "service_healthy"
-        assert service["environment"] == {"CIRCMAN_REDIS_URL": "redis://redis:6379/0"}
-        assert not {"container_name", "ports"} & set(service)  # either would keep it from being scaled
-
-
 def test_the_compose_files_workers_work_on_one_twin(server: Server) -> None:
     """Their own command lines, all at once, two of the scaled one: one twin, versions contiguous, several authors."""
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
