@@ -1,7 +1,8 @@
 """What docker-compose.yml says, and its services as processes on this machine: no Docker needed.
 
-Each service gets an address of its own out of 127.0.0.0/8, a data folder, the ports that it has in its container, and a
-mount namespace in which /etc/hosts has the services' names. It runs the command, and the health check, that Compose would.
+Each service gets an address of its own out of 127.0.0.0/8, a data folder, the ports that it has in its container, and
+a mount namespace in which /etc/hosts has the services' names. It runs the command, and the health check, that Compose
+would.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import yaml
 
@@ -147,7 +148,7 @@ class Stack:
             here |= {"DATA": str(self.data(name)), "SECRETS": str(self.secrets), "LISTEN": self.address(name)}
         return {**here, **given}
 
-    def popen(self, name: str, command: list[str]) -> subprocess.Popen[str]:
+    def popen(self, name: str, command: list[str], log: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
         """A command of a service, in its surroundings."""
         command = [part.replace("/deploy/", f"{ROOT}/deploy/") for part in command]
         enter = 'mount --bind "$0" /etc/hosts && exec "$@"'
@@ -156,7 +157,7 @@ class Stack:
             env=self.environment(name),
             cwd=self.data(name),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=log,
             stderr=subprocess.STDOUT,
             text=True,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - one call into the C library
@@ -166,7 +167,12 @@ class Stack:
         """Starts a service; what it says goes to a file where it is a server, as nobody reads it meanwhile."""
         service = self.services[name]
         before = service.get("entrypoint", [] if is_server(name) else ["circman-redis"])
-        process = self.popen(name, [*before, *service.get("command", [])])
+        command = [*before, *service.get("command", [])]
+        if is_server(name):
+            with (self.folder / f"{name}.log").open("a") as log:
+                process = self.popen(name, command, log)
+        else:
+            process = self.popen(name, command)
         self.running[key or name] = process
         return process
 
@@ -188,13 +194,11 @@ class Stack:
 
     def up(self) -> None:
         """All servers, in the order that Compose would start them in; the cluster is joined."""
-        started: set[str] = set()
         names = [name for name in self.services if is_server(name)]
         for name in names:
             needed = self.services[name].get("depends_on", {})
             self.wait_for_health(*needed)
             self.start(name)
-            started.add(name)
         if "cluster-join" in self.services:
             self.finish("cluster-join")
         self.wait_for_health(*names)
@@ -203,6 +207,7 @@ class Stack:
         """Runs a service that ends; what it said."""
         process = self.start(name)
         said, _ = process.communicate(timeout=120)
+        del self.running[name]
         assert process.returncode == 0, said
         return said
 
