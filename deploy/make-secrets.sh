@@ -2,7 +2,7 @@
 # Makes the passwords that docker-compose.yml needs, where there are none yet: secrets/*_password.
 set -eu
 folder=${1:-$(dirname "$0")/../secrets}
-# Nobody else on this machine gets into the folder. The files are readable, since the containers that they are mounted
+# Letters and digits only: they go into the servers' configuration. Nobody else on this machine gets into the folder. The files are readable, since the containers that they are mounted
 # into run under user ids of their own, and Compose cannot change a mounted file's owner.
 mkdir -p -m 700 "$folder"
 umask 022

@@ -33,10 +33,12 @@ server_users() {
   for role in replica sentinel health; do user "$role" internal "$role"; done
 }
 
-# Sentinel keeps what it learned in its file, so it is written once only.
-if [ "$KIND" = sentinel ]; then
-  sentinel_users > "$data/users.acl"
-  [ -e "$data/sentinel.conf" ] || cat > "$data/sentinel.conf" <<END
+# Sentinel keeps what it learned in its file: there only the passwords are written anew.
+sentinel_settings() {
+  if [ -e "$data/sentinel.conf" ]; then
+    grep -v -E '^sentinel (auth-pass|sentinel-pass) ' "$data/sentinel.conf"
+  else
+    cat << END
 port $port
 $bind
 dir $data
@@ -48,15 +50,29 @@ sentinel announce-ip $NAME
 sentinel announce-port $port
 sentinel monitor main $MASTER 6379 2
 sentinel auth-user main sentinel
-sentinel auth-pass main $(password internal)
 sentinel sentinel-user peer
-sentinel sentinel-pass $(password internal)
 sentinel down-after-milliseconds main 5000
 sentinel failover-timeout main 60000
 sentinel parallel-syncs main 1
 END
+  fi
+  echo "sentinel auth-pass main $(password internal)"
+  echo "sentinel sentinel-pass $(password internal)"
+}
+
+# start FILE ARGUMENT ...: with what this shell printed into it.
+start() {
+  mv "$data/$1.new" "$data/$1"
   cd "$data"
-  exec docker-entrypoint.sh valkey-server "$data/sentinel.conf" --sentinel
+  file=$data/$1
+  shift
+  exec docker-entrypoint.sh valkey-server "$file" "$@"
+}
+
+if [ "$KIND" = sentinel ]; then
+  sentinel_users > "$data/users.acl"
+  sentinel_settings > "$data/sentinel.conf.new"
+  start sentinel.conf --sentinel
 fi
 
 # The settings are written anew with each start; whom to follow is what Sentinel saw to last.
@@ -93,6 +109,4 @@ settings() {
 
 server_users > "$data/users.acl"
 settings > "$data/server.conf.new"
-mv "$data/server.conf.new" "$data/server.conf"
-cd "$data"
-exec docker-entrypoint.sh valkey-server "$data/server.conf"
+start server.conf

@@ -237,10 +237,46 @@ def test_replicas_and_sentinels(stack: Stack) -> None:
     for name in ("sentinel-1", "sentinel-2"):
         stack.start(name)  # with what they knew
     stack.wait_for_health("sentinel-1", "sentinel-2", "sentinel-3")
+    hand_over(stack)
     with redis.Redis(stack.address("sentinel-1"), 26379) as anybody:
         assert anybody.ping()
         with pytest.raises(redis.exceptions.NoPermissionError):
             anybody.execute_command("SENTINEL", "REMOVE", "main")
+
+
+def hand_over(stack: Stack) -> None:
+    """As docs/deployment.md does it for an upgrade."""
+    old = master(stack)
+    assert op(stack, old, "CLIENT PAUSE 20000 WRITE") == "OK\n"
+    assert op(stack, "sentinel-1", "SENTINEL FAILOVER main") == "OK\n"
+    name = "SENTINEL GET-MASTER-ADDR-BY-NAME main"
+    wait_until(lambda: old not in op(stack, "sentinel-1", name).split())
+    wait_until(lambda: role(stack, old) == "slave")
+    assert op(stack, old, "CLIENT UNPAUSE") == "OK\n"
+    stack.wait_for_health("redis-1", "redis-2", "redis-3")
+    work(stack)
+
+
+def op(stack: Stack, name: str, command: str) -> str:
+    """What `docker compose exec NAME sh /deploy/op.sh COMMAND` says."""
+    code, said = stack.run(name, ["sh", "/deploy/op.sh", *command.split()])
+    assert code == 0, said
+    return said
+
+
+def test_the_commands_of_the_page_name_what_there_is() -> None:
+    """Services and files of `docker compose` lines in docs/deployment.md."""
+    lines = re.findall(r"docker compose (--env-file .*)", (ROOT / "docs" / "deployment.md").read_text())
+    assert len(lines) > 10
+    known = compose.model(compose.env_file("single"))["services"]
+    for line in lines:
+        words = line.split("|")[0].split()
+        assert (ROOT / words[1]).exists()
+        command, rest = words[2], [word for word in words[3:] if not word.startswith("-")]
+        if command in {"run", "exec"}:
+            rest = rest[:1]
+        assert command in {"up", "ps", "run", "exec"}
+        assert all(word in known or word.startswith("worker=") for word in rest), line
 
 
 def master(stack: Stack) -> str:

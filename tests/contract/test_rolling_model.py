@@ -55,7 +55,9 @@ with StateManager(twin, url=url, actor=actor, **named) as manager:
 class Worker:
     """A process that commits one patch again and again; what it says goes to a file."""
 
-    def __init__(self, server: Server, twin: str, folder: Path, actor: str, patch: dict[str, Any], model: str) -> None:
+    def __init__(
+        self, server: Server, twin: str, folder: Path, *, actor: str, patch: dict[str, Any], model: str
+    ) -> None:
         self.log = folder / f"{actor}.jsonl"
         self.err = folder / f"{actor}.err"
         with self.log.open("wb") as log, self.err.open("wb") as errors:
@@ -103,7 +105,7 @@ def start(server: Server, twin_id: str, tmp_path: Path) -> Iterator[Any]:
     with ExitStack() as stack:
 
         def one(actor: str, patch: dict[str, Any], model: str = "") -> Worker:
-            worker = Worker(server, twin_id, tmp_path, actor, patch, model)
+            worker = Worker(server, twin_id, tmp_path, actor=actor, patch=patch, model=model)
             stack.callback(worker.stop)
             return worker
 
