@@ -164,17 +164,22 @@ class Stack:
         )
 
     def start(self, name: str, key: str | None = None) -> subprocess.Popen[str]:
-        """Starts a service; what it says goes to a file where it is a server, as nobody reads it meanwhile."""
+        """Starts a service; what it says goes to a file, as nobody reads it meanwhile.
+
+        Args:
+            name: the service.
+            key: what to call this one of several.
+        """
         service = self.services[name]
         before = service.get("entrypoint", [] if is_server(name) else ["circman-redis"])
         command = [*before, *service.get("command", [])]
-        if is_server(name):
-            with (self.folder / f"{name}.log").open("a") as log:
-                process = self.popen(name, command, log)
-        else:
-            process = self.popen(name, command)
-        self.running[key or name] = process
+        with self.log(key or name).open("a" if is_server(name) else "w") as log:
+            self.running[key or name] = process = self.popen(name, command, log)
         return process
+
+    def log(self, key: str) -> Path:
+        """What a service that was started says."""
+        return self.folder / f"{key}.log"
 
     def run(self, name: str, command: list[str]) -> tuple[int, str]:
         """What a command of a service says, and its exit code."""
@@ -206,8 +211,9 @@ class Stack:
     def finish(self, name: str) -> str:
         """Runs a service that ends; what it said."""
         process = self.start(name)
-        said, _ = process.communicate(timeout=120)
+        process.wait(120)
         del self.running[name]
+        said = self.log(name).read_text()
         assert process.returncode == 0, said
         return said
 
@@ -217,7 +223,7 @@ class Stack:
     def kill(self, name: str) -> None:
         process = self.running.pop(name)
         process.kill()
-        process.communicate()
+        process.wait()
 
     def __enter__(self) -> Self:
         return self

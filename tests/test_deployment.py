@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -126,23 +127,23 @@ def as_user(stack: Stack, name: str, user: str, secret: str, port: int = 6379) -
 
 
 def work(stack: Stack) -> int:
-    """The demo's services, the scaled one twice, until each has committed; how many commits there are."""
+    """The demo's services, the scaled one twice, until all are at work and some commits more; how many they made."""
     keys = ["environment", "line", "worker", "worker-2"]
     processes = [stack.start(key.removesuffix("-2"), key) for key in keys]
-    wait_until(lambda: len({str(one["actor"]).partition("-")[0] for one in history(stack, 200)}) == 3)
+    wait_until(lambda: all("works on the twin" in stack.log(key).read_text() for key in keys))
+    before = history(stack, 1)[0]["version"]
+    wait_until(lambda: history(stack, 1)[0]["version"] > before + 20)
     for process in processes:
         process.terminate()  # as `docker compose stop` does
-    said = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.wait(60) for process in processes] == [0] * 4
+    said = [stack.log(key).read_text() for key in keys]
     for key in keys:
         del stack.running[key]
-    assert [process.returncode for process in processes] == [0] * 4, said
     return sum(int(re.search(r": (\d+) commits in", out)[1]) for out in said)  # type: ignore[index]
 
 
 def history(stack: Stack, limit: int | None = None) -> list[dict[str, Any]]:
     """Newest first, by the service `cli`."""
-    import json
-
     stack.services["cli"] = compose.model({**compose.env_file(stack.profile)})["services"]["cli"]
     limited = ["--limit", str(limit)] if limit else []
     code, said = stack.run("cli", ["circman-redis", "history", "--twin", "demo", *limited])
@@ -196,7 +197,7 @@ def test_a_single_server(stack: Stack) -> None:
     stack.wait_for_health("redis")
     assert [one["version"] for one in reversed(history(stack))] == list(range(1, made + 2))
     with as_user(stack, "redis", "operator", "operator") as operator:
-        backup, code = stack.folder / "all.jsonl", 0
+        backup = stack.folder / "all.jsonl"
         code, said = stack.run("cli", ["circman-redis", "backup", "--all", str(backup)])
         assert code == 0, said
         operator.flushall()
@@ -310,7 +311,7 @@ def test_a_cluster(stack: Stack) -> None:
     assert stack.finish("cluster-join") == "6 nodes are one cluster\n"  # as with each `up`
     for name in nodes:
         stack.running[name].terminate()
-        stack.running.pop(name).communicate(timeout=60)
+        stack.running.pop(name).wait(60)
     for name in nodes:
         stack.start(name)
     stack.wait_for_health(*nodes)

@@ -87,8 +87,8 @@ def test_the_compose_files_workers_work_on_one_twin(server: Server) -> None:
         for name in ("environment", "line", "worker", "worker")
     ]
     try:
-        with server.client(decode_responses=True) as client:
-            wait_until(lambda: int(client.hget("circman:{demo}:meta", "version") or 0) > 200)
+        with StateManager("demo", url=server.url) as twin:
+            wait_until(lambda: len({str(one.actor).partition("-")[0] for one in twin.get_commits()}) == 3)
     finally:
         for process in running:
             process.terminate()  # as `docker compose stop` does
