@@ -81,9 +81,10 @@ def _version(facts: ServerFacts) -> Iterator[Finding]:
 
 def _role(facts: ServerFacts) -> Iterator[Finding]:
     info = facts.info or {}
-    if info.get("redis_mode") == "cluster" or info.get("cluster_enabled"):
-        advice = "use a server that is not in cluster mode"
-        yield Finding("problem", "cluster", "cluster mode is on, which this version does not support yet", advice)
+    clustered = info.get("redis_mode") == "cluster" or info.get("cluster_enabled")
+    if clustered and "cluster" not in facts.place.partition("://")[0]:
+        says = "a node of a cluster, spoken to as a server by itself: it refuses twins that are on other nodes"
+        yield Finding("problem", "cluster", says, "use the URL of the cluster, redis+cluster://host:port")
     if info.get("role") == "slave":
         master = f"{info.get('master_host')}:{info.get('master_port')}"
         yield Finding("problem", "role", "this is a replica: it refuses every commit", f"use its primary, {master}")

@@ -50,6 +50,8 @@ def with_config(**changed: str) -> ServerFacts:
 def test_of_a_server_that_is_well_there_is_nothing_to_say() -> None:
     assert {one.level for one in doctor.server_findings(WELL)} == {"ok"}
     assert not any(one.advice for one in doctor.server_findings(WELL))
+    cluster = replace(with_info(cluster_enabled=1), place="redis+cluster://127.0.0.1:7000")
+    assert {one.level for one in doctor.server_findings(cluster)} == {"ok"}
 
 
 @pytest.mark.parametrize(
@@ -60,8 +62,8 @@ def test_of_a_server_that_is_well_there_is_nothing_to_say() -> None:
         (with_info(valkey_version="9.1.2", redis_version="7.2.4"), "version", "ok", "Valkey 9.1.2"),
         (with_info(redis_version="unknown"), "version", "problem", "too old"),
         (replace(WELL, info=None), "version", "warning", "could not look"),
-        (with_info(redis_mode="cluster"), "cluster", "problem", "does not support yet"),
-        (with_info(cluster_enabled=1), "cluster", "problem", "does not support yet"),
+        (with_info(redis_mode="cluster"), "cluster", "problem", "spoken to as a server by itself"),
+        (with_info(cluster_enabled=1), "cluster", "problem", "spoken to as a server by itself"),
         (with_info(role="slave"), "role", "problem", "refuses every commit"),
         (with_info(aof_enabled=0), "persistence", "warning", "every state, history and model is lost"),
         (replace(with_info(aof_enabled=0), config={"save": "3600 1"}), "persistence", "warning", "(save 3600 1)"),
