@@ -58,6 +58,11 @@ class Cluster:
         """The reply of a replica of that node, where there is one."""
         return self._send(self._replica, slot, command, how)
 
+    def node(self, slot: int) -> redis.Redis:
+        """A client of the node that has a slot, and of no other."""
+        one: redis.Redis = self._client.get_redis_connection(_master_of(self._client, slot))
+        return one
+
     def listening_pool(self, slot: int) -> redis.ConnectionPool:
         """Connections to the node that has a slot now."""
         if self._listened:
