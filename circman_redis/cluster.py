@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import redis
 import redis.asyncio
@@ -57,6 +57,11 @@ class Cluster:
     def read(self, slot: int, *command: Any, **how: Any) -> Any:
         """The reply of a replica of that node, where there is one."""
         return self._send(self._replica, slot, command, how)
+
+    def node(self, slot: int) -> redis.Redis:
+        """A client of the node that has a slot, and of no other."""
+        one: redis.Redis = self._client.get_redis_connection(_master_of(self._client, slot))
+        return one
 
     def listening_pool(self, slot: int) -> redis.ConnectionPool:
         """Connections to the node that has a slot now."""
@@ -138,7 +143,7 @@ class AsyncCluster:
     def __init__(self, client: redis.asyncio.RedisCluster) -> None:
         self.client = client
         self._senders: dict[str, tuple[Pool, AsyncSender]] = {}
-        self._listening: list[Pool] = []
+        self._listening: WeakSet[Pool] = WeakSet()  # each time that somebody connects anew there is one more
         self._listened = False
 
     async def send(self, slot: int, *command: Any, **how: Any) -> Any:
@@ -157,7 +162,7 @@ class AsyncCluster:
         await self._know_the_nodes()
         node = _master_of(self.client, slot)
         pool = Pool(**_options_to(node, health_check_interval=0))
-        self._listening.append(pool)
+        self._listening.add(pool)
         return pool
 
     async def give_back(self) -> None:

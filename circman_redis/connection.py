@@ -53,6 +53,7 @@ class Store:
         db: the number of the database.
         sharded: whether it is a cluster, in which events come by sharded pub/sub.
         at: the same for whom a key belongs to: in a cluster it says which node. None where that is all the same.
+        node: a client of the node that has the key, for questions about a server. None where there is but one.
     """
 
     client: Client
@@ -65,6 +66,19 @@ class Store:
     db: int = 0
     sharded: bool = False
     at: Callable[[str], Store] | None = None
+    node: Callable[[], redis.Redis] | None = None
+
+    @property
+    def server(self) -> redis.Redis:
+        """A client of the server that has the twin: it answers for itself alone, and knows only its own keys.
+
+        Raises:
+            redis.ConnectionError: no node of the cluster has it.
+        """
+        if self.node is not None:
+            return self.node()
+        assert isinstance(self.client, redis.Redis)  # noqa: S101 - a cluster has nodes
+        return self.client
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +331,8 @@ def _cluster_store(cluster: Cluster, name: str, settings: Settings, retry: Retry
             return PubSub(cluster.listening_pool(slot), push_handler_func=_as_it_is)
 
         send = partial(cluster.send, slot)
-        return Store(client, name, close, pubsub, send, retry, reader, sharded=True, at=at)
+        node = partial(cluster.node, slot)
+        return Store(client, name, close, pubsub, send, retry, reader, sharded=True, at=at, node=node)
 
     return at("")
 

@@ -55,7 +55,7 @@ def unreachable(place: str, error: redis.RedisError) -> Finding:
 
 def server_findings(facts: ServerFacts) -> list[Finding]:
     """What the facts say of a server that answers."""
-    checks = (_reach, _version, _role, _persistence, _eviction, _notifications, _rights, _clock)
+    checks = (_reach, _version, _cluster, _role, _persistence, _eviction, _notifications, _rights, _clock)
     return [finding for check in checks for finding in check(facts)]
 
 
@@ -79,12 +79,29 @@ def _version(facts: ServerFacts) -> Iterator[Finding]:
         yield Finding("ok", "version", f"{name} {version}")
 
 
+def _cluster(facts: ServerFacts) -> Iterator[Finding]:
+    info = facts.info or {}
+    if facts.node is None:
+        if info.get("redis_mode") == "cluster" or info.get("cluster_enabled"):
+            says = "this is one node of a cluster, which serves its own slots only; events do not come this way"
+            yield Finding("problem", "cluster", says, "name the cluster: redis+cluster://host:port,host:port")
+        return
+    said = facts.cluster or {}
+    if said.get("cluster_state", "ok") != "ok":
+        served = said.get("cluster_slots_ok", "?")
+        says = f"the cluster is down: {served} of 16384 slots are served"
+        yield Finding("problem", "cluster", says, "CLUSTER NODES says which node is gone: start it again")
+    replicas = info.get("connected_slaves")
+    if replicas == 0:
+        says = f"the twin is on {facts.node}, which has no replica: without that node nobody reaches it"
+        yield Finding("warning", "cluster", says, "give each master a replica")
+    else:
+        count = "an unknown number of" if replicas is None else replicas
+        yield Finding("ok", "cluster", f"the twin is on {facts.node}, with {count} replica{'s' * (replicas != 1)}")
+
+
 def _role(facts: ServerFacts) -> Iterator[Finding]:
     info = facts.info or {}
-    clustered = info.get("redis_mode") == "cluster" or info.get("cluster_enabled")
-    if clustered and "cluster" not in facts.place.partition("://")[0]:
-        says = "a node of a cluster, spoken to as a server by itself: it refuses twins that are on other nodes"
-        yield Finding("problem", "cluster", says, "use the URL of the cluster, redis+cluster://host:port")
     if info.get("role") == "slave":
         master = f"{info.get('master_host')}:{info.get('master_port')}"
         yield Finding("problem", "role", "this is a replica: it refuses every commit", f"use its primary, {master}")

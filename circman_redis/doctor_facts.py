@@ -45,6 +45,8 @@ class ServerFacts:
         offset: seconds that the server's clock is ahead of this machine's; None where TIME was refused.
         embedded: whether it is the embedded server.
         prefix: what the twin's keys begin with.
+        node: in a cluster, which of its nodes this is: the one that has the twin.
+        cluster: CLUSTER INFO; None where it is none, or was refused.
     """
 
     place: str
@@ -56,6 +58,8 @@ class ServerFacts:
     offset: float | None = None
     embedded: bool = False
     prefix: str = "circman"
+    node: str | None = None
+    cluster: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -87,26 +91,35 @@ def server_name(info: Mapping[str, Any]) -> tuple[str, str]:
     return "Redis", str(info.get("redis_version", "unknown"))
 
 
-def read_server(client: Client, keys: TwinKeys, place: str, *, embedded: bool) -> ServerFacts:
-    """Asks a server about itself.
+def node_name(client: redis.Redis) -> str:
+    """Where a node of a cluster listens."""
+    facts = client.connection_pool.connection_kwargs
+    return f"{facts.get('host')}:{facts.get('port')}"
+
+
+def read_server(store: Store, keys: TwinKeys, *, embedded: bool) -> ServerFacts:
+    """Asks a server about itself; in a cluster the node that has the twin.
 
     Raises:
         redis.RedisError: it cannot be reached.
     """
+    client = store.server
     _unless_refused(client.ping)  # the first one connects
     before = time.perf_counter()
     _unless_refused(client.ping)
     latency = time.perf_counter() - before
     return ServerFacts(
-        place=place,
+        place=store.name,
         latency=latency,
         info=_unless_refused(client.info),
         config=_config(client),
         user=_unless_refused(lambda: _text(client.acl_whoami())),
-        missing=_missing_rights(client, keys),
+        missing=_missing_rights(client, needed_commands(keys, sharded=store.sharded)),
         offset=_unless_refused(lambda: _offset(client)),
         embedded=embedded,
         prefix=keys.prefix,
+        node=node_name(client) if store.sharded else None,
+        cluster=_unless_refused(lambda: _cluster_info(client)) if store.sharded else None,
     )
 
 
@@ -121,7 +134,14 @@ def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _config(client: Client) -> dict[str, str]:
+def _cluster_info(client: redis.Redis) -> dict[str, str]:
+    answer: Any = client.execute_command("CLUSTER", "INFO")  # type: ignore[no-untyped-call]
+    if isinstance(answer, dict):
+        return answer
+    return dict(line.split(":", 1) for line in _text(answer).splitlines() if ":" in line)
+
+
+def _config(client: redis.Redis) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in _SETTINGS:
         answer = _unless_refused(lambda name=name: client.config_get(name))
@@ -129,7 +149,7 @@ def _config(client: Client) -> dict[str, str]:
     return found
 
 
-def _offset(client: Client) -> float:
+def _offset(client: redis.Redis) -> float:
     before = time.time()
     seconds, microseconds = client.time()
     return float(seconds + microseconds / 1e6 - (before + time.time()) / 2)
@@ -138,7 +158,7 @@ def _offset(client: Client) -> float:
 # --- rights --------------------------------------------------------------------------------------------------
 
 
-def needed_commands(keys: TwinKeys) -> list[tuple[str, ...]]:
+def needed_commands(keys: TwinKeys, *, sharded: bool = False) -> list[tuple[str, ...]]:
     """Every command that a manager sends or a script runs, on this twin's keys."""
     state, history, meta, rules_key, schema = keys.state, keys.history, keys.meta, keys.rules, keys.schema
     ids, old, times, events = keys.ids, keys.old_ids, keys.times, keys.events
@@ -178,13 +198,12 @@ def needed_commands(keys: TwinKeys) -> list[tuple[str, ...]]:
         ("TYPE", state),
         ("UNLINK", state, history, meta, rules_key, schema, ids, old, times),
         ("INFO", "cluster"),
-        ("PUBLISH", events, "{}"),
-        ("SUBSCRIBE", events),
+        ("SPUBLISH" if sharded else "PUBLISH", events, "{}"),
+        ("SSUBSCRIBE" if sharded else "SUBSCRIBE", events),
     ]
 
 
-def _missing_rights(client: Client, keys: TwinKeys) -> tuple[str, ...] | None:
-    commands = needed_commands(keys)
+def _missing_rights(client: redis.Redis, commands: list[tuple[str, ...]]) -> tuple[str, ...] | None:
     try:
         missing = client.eval(_MISSING_RIGHTS, 0, encode([list(one) for one in commands], root="any"))
     except redis.exceptions.NoPermissionError:

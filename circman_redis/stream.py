@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, TypeAlias, TypeVar
 
 from redis.backoff import ExponentialWithJitterBackoff
@@ -37,6 +38,14 @@ LOOK = 10.0
 
 _MOST_WAKE_UPS = 256  # that one reading answers
 _ENOUGH = 10  # failures after which the rests grow no longer
+
+
+class Heard(Enum):
+    """Whether messages come: a look at the version may find commits of which there was none."""
+
+    YES = auto()
+    DOUBTED = auto()
+    ASKED = auto()  # what was on its way, if anything was, comes before the answer to this PING
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +136,8 @@ class Stream:
         self._pinged: float | None = None
         self._alive_at = 0.0
         self._looked_at = 0.0
+        self._looking = False
+        self._heard = Heard.YES
         self._wake_ups = 0
         self._idle = False
         self._handed = self.timeline.position
@@ -247,6 +258,10 @@ class Stream:
     def _missing(self, what: str) -> StoreUnavailable:
         return StoreUnavailable(f"twin {self._keys.twin!r}: {what} within {self._patience:g} s")
 
+    def _deaf(self) -> StoreUnavailable:
+        why = "there were commits of which no message came: the twin may be on another server by now"
+        return StoreUnavailable(f"twin {self._keys.twin!r}: {why}")
+
     # --- one thing at a time ---------------------------------------------------------------------------------
 
     def _step(self, seconds: float) -> Steps[None]:
@@ -280,6 +295,7 @@ class Stream:
                 raise self._missing("no answer to SUBSCRIBE")
         self.connected, self.timeline.behind = True, True
         self._pinged, self._alive_at = None, self._clock()
+        self._looking, self._heard = False, Heard.YES
 
     def _check_notifications(self) -> Steps[None]:
         try:
@@ -298,6 +314,9 @@ class Stream:
         asked = self._clock()
         events = yield from self.timeline.catch_up()
         self._hand_out(events)
+        if self._looking and self._heard is Heard.YES and any(isinstance(event, StateEvent) for event in events):
+            self._heard = Heard.DOUBTED
+        self._looking = self._looking and self.timeline.behind
         self._failures = 0
         if self._trouble:
             log.info("twin %r: connected again, at version %s", self._keys.twin, self.timeline.version)
@@ -309,11 +328,12 @@ class Stream:
     def _listen(self, seconds: float) -> Steps[None]:
         now = self._clock()
         if now - self._looked_at >= LOOK:
-            self.timeline.behind = True
+            self._looking = self.timeline.behind = True
             return
         until_ping = self._alive_at + self._wish.pulse - now
-        if self._pinged is None and until_ping <= 0:
+        if self._pinged is None and (until_ping <= 0 or self._heard is Heard.DOUBTED):
             self._pinged = now
+            self._heard = Heard.ASKED if self._heard is Heard.DOUBTED else self._heard
             yield Ping()
         elif self._pinged is None:
             seconds = min(seconds, until_ping)
@@ -331,17 +351,24 @@ class Stream:
         if kind == "pong":
             # Messages come in order: all that was published before the PING has been received.
             self._known_at, self._pinged, self._alive_at = self._pinged, None, self._clock()
+            if self._heard is Heard.ASKED:
+                raise self._deaf()
         elif kind.endswith("unsubscribe"):
             raise StoreUnavailable(f"twin {self._keys.twin!r}: the server ended the subscription")
         elif kind.endswith("subscribe"):
             self.timeline.behind = True  # redis-py connected anew by itself
             _count_reconnect()
-        elif self._wish.source == "keyspace":
-            self._wake_ups += 1
-            if self._wake_ups >= _MOST_WAKE_UPS:
-                self._wake_up()
         else:
+            self._heard = Heard.YES
+            self._take_message(data)
+
+    def _take_message(self, data: Any) -> None:
+        if self._wish.source == "channel":
             self._hand_out(self.timeline.offer(data))
+            return
+        self._wake_ups += 1
+        if self._wake_ups >= _MOST_WAKE_UPS:
+            self._wake_up()
 
     def _wake_up(self) -> None:
         self._wake_ups = 0

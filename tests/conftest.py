@@ -13,6 +13,7 @@ import redis
 
 from circman_redis import StateManager
 from tests.servers import Server, lanes, version_of
+from tests.topology import Cluster
 
 # No deadline: the machine may be busy. The same examples in every run of CI: what fails there can be repeated.
 hypothesis.settings.register_profile("local", deadline=None)
@@ -43,6 +44,19 @@ def servers() -> Iterator[dict[str, Server]]:
     finally:
         for server in running.values():
             server.stop()
+
+
+@pytest.fixture(scope="session")
+def clusters() -> Iterator[dict[str, Cluster]]:
+    """One running cluster per lane, for tests that break nothing."""
+    running: dict[str, Cluster] = {}
+    try:
+        for lane, binary in lanes().items():
+            running[lane] = Cluster(binary, options=("--notify-keyspace-events", "K$lhg")).start()
+        yield running
+    finally:
+        for one in running.values():
+            one.stop()
 
 
 @pytest.fixture(params=list(lanes()))

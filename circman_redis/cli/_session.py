@@ -44,8 +44,8 @@ class Session:
         self.settings = settings_of(target)
         self.keys = TwinKeys(self.settings.twin, self.settings.prefix)
         self.twin = Twin(self.keys, self.settings, load_model(target.model) if target.model else None)
-        self.store = connect(self.settings)
-        self._driver = Driver(self.store, self.keys)
+        self._driver = Driver(connect(self.settings), self.keys)
+        self.store = self._driver.store
         self._opened = False
 
     def run(self, call: Call[T]) -> T:
@@ -82,6 +82,12 @@ class Session:
     def client(self) -> connection.Client:
         """The client underneath."""
         return self.store.client
+
+    @property
+    def server(self) -> redis.Redis:
+        """A client of the server that has the twin: in a cluster, its node."""
+        with explained(self.store):
+            return self.store.server
 
     def __enter__(self) -> Self:
         return self

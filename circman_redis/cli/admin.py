@@ -19,6 +19,7 @@ from circman_redis.cli._options import Target, connected, example
 from circman_redis.cli._output import emit_table, emit_value, note, on_terminal
 from circman_redis.cli._session import Session, twin_names
 from circman_redis.codec import decode
+from circman_redis.driver import Driver
 from circman_redis.embedded import open_server
 from circman_redis.errors import StoreError
 from circman_redis.keys import TwinKeys
@@ -45,12 +46,12 @@ def twins_command(target: Target) -> None:
 
 
 def _line(session: Session, name: str) -> dict[str, Any]:
-
     keys = TwinKeys(name, session.settings.prefix)
+    driver = Driver(session.store, keys)  # each twin may be on another node
     fields = ("version", "bytes", "head")
     try:
-        version, size, head = session.run(protocol.Call("HMGET", (keys.meta,), fields, lambda reply: reply))
-        entries = session.run(protocol.history_size(keys))
+        version, size, head = driver.run(protocol.Call("HMGET", (keys.meta,), fields, lambda reply: reply))
+        entries = driver.run(protocol.history_size(keys))
     except StoreError:  # a key of the wrong type, which `doctor` names
         version = size = head = entries = None
     return {

@@ -53,9 +53,10 @@ def _examine(target: Target) -> list[Finding]:
 def _look(store: Store, settings: Settings) -> list[Finding]:
 
     keys = TwinKeys(settings.twin, settings.prefix)
+    store = store.at(keys.state) if store.at else store
     embedded = (settings.redis_url or EMBEDDED).startswith(EMBEDDED)
     try:
-        facts = doctor_facts.read_server(store.client, keys, store.name, embedded=embedded)
+        facts = doctor_facts.read_server(store, keys, embedded=embedded)
     except redis.RedisError as error:
         return [doctor.unreachable(store.name, error)]
     found = doctor.server_findings(facts)

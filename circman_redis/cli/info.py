@@ -17,7 +17,7 @@ from circman_redis.cli._options import Target, connected, example
 from circman_redis.cli._output import emit_facts, emit_value, on_terminal
 from circman_redis.cli._session import Session, explained
 from circman_redis.codec import decode
-from circman_redis.doctor_facts import server_name
+from circman_redis.doctor_facts import node_name, server_name
 from circman_redis.errors import InvalidJSON
 from circman_redis.results import Snapshot
 from circman_redis.timestamps import parse_timestamp
@@ -40,7 +40,7 @@ def info_command(target: Target) -> None:
 
 
 def _info(session: Session) -> Mapping[str, Any]:
-    return _unless_refused(session, session.client.info) or {}
+    return _unless_refused(session, session.server.info) or {}
 
 
 def _unless_refused(session: Session, ask: Callable[[], Any]) -> Any:
@@ -60,6 +60,7 @@ def _server_facts(session: Session, info: Mapping[str, Any]) -> dict[str, Any]:
     on = info.get("aof_enabled")
     return {
         "url": session.store.name,
+        **({"node": node_name(session.server)} if session.store.sharded else {}),
         "name": name,
         "version": version,
         "latency_ms": _latency(session),
@@ -84,7 +85,7 @@ def _latency(session: Session) -> float | None:
 
 def _seconds_of_a_ping(session: Session) -> float:
     before = time.perf_counter()
-    session.client.ping()
+    session.server.ping()
     return time.perf_counter() - before
 
 
@@ -160,7 +161,7 @@ def _memory(session: Session, key: str) -> int | None:
 def _subscribers(session: Session, info: Mapping[str, Any]) -> int:
     """Connections that listen to the twin's channel, on this server; sharded in a cluster."""
     ask = "SHARDNUMSUB" if info.get("cluster_enabled") else "NUMSUB"
-    found: Any = session.client.execute_command(f"PUBSUB {ask}", session.keys.events)  # type: ignore[no-untyped-call]
+    found: Any = session.server.execute_command(f"PUBSUB {ask}", session.keys.events)  # type: ignore[no-untyped-call]
     return int(found[0][1] if isinstance(found[0], list | tuple) else found[1])
 
 

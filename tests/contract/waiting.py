@@ -99,10 +99,10 @@ class WaitingManagers:
     def __init__(self) -> None:
         self._loop = Loop()
         self._made: dict[AsyncStateManager, Waiting] = {}
-        self._clients: list[redis.asyncio.Redis] = []
+        self._clients: list[redis.asyncio.Redis | redis.asyncio.RedisCluster] = []
 
     def __call__(self, *args: Any, client: Any = None, **arguments: Any) -> Waiting:
-        if isinstance(client, redis.Redis):
+        if isinstance(client, redis.Redis | redis.RedisCluster):
             client = self._adopted(client)
 
         async def make() -> AsyncStateManager:
@@ -111,8 +111,12 @@ class WaitingManagers:
         made = self._loop.do(make)
         return self._made.setdefault(made, Waiting(self._loop, made))
 
-    def _adopted(self, client: redis.Redis) -> redis.asyncio.Redis:
+    def _adopted(self, client: redis.Redis | redis.RedisCluster) -> redis.asyncio.Redis | redis.asyncio.RedisCluster:
         """An asyncio client of the same server and user."""
+        if isinstance(client, redis.RedisCluster):
+            node = client.get_primaries()[0]
+            self._clients.append(redis.asyncio.RedisCluster(node.host, node.port))
+            return self._clients[-1]
         facts = client.connection_pool.connection_kwargs
         known = {name: facts[name] for name in ("username", "password", "decode_responses") if name in facts}
         self._clients.append(redis.asyncio.Redis(unix_socket_path=facts["path"], **known))

@@ -26,6 +26,7 @@ from circman_redis import (
     StateManager,
     StoreError,
 )
+from tests.contract.waiting import WaitingManagers
 from tests.servers import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -53,17 +54,24 @@ class Writer:
         folder: for its log, what it prints and what it has to complain of.
         work: ``adjust`` adds 1 to its own counter and to the shared one; ``mixed`` also merges many at once, and sets
             the whole state on top of the version that it read.
+        mode: ``sync`` or ``async``, for an AsyncStateManager.
         kwargs: more arguments for its StateManager, such as ``{"timeout": 5}``.
     """
 
-    def __init__(self, url: str, twin: str, actor: str, folder: Path, *, work: str = "adjust", **kwargs: Any) -> None:
+    def __init__(
+        self, url: str, twin: str, actor: str, folder: Path, *, work: str = "adjust", mode: str = "sync", **kwargs: Any
+    ) -> None:
         self.actor = actor
         self.journal = folder / f"{actor}.jsonl"
         self._counts, self._errors = (folder / f"{actor}-{os.urandom(4).hex()}.{end}" for end in ("out", "err"))
         command = [sys.executable, "-m", "tests.faults.journaled", url, twin, actor, work, str(self.journal)]
         with self._counts.open("ab") as counts, self._errors.open("ab") as errors:
             self.process = subprocess.Popen(
-                [*command, json.dumps(kwargs)], stdin=subprocess.PIPE, stdout=counts, stderr=errors, cwd=ROOT
+                [*command, json.dumps({"mode": mode, **kwargs})],
+                stdin=subprocess.PIPE,
+                stdout=counts,
+                stderr=errors,
+                cwd=ROOT,
             )
 
     @property
@@ -185,10 +193,10 @@ class _Work:
                 return
 
 
-def _open(twin: str, stop: threading.Event, **kwargs: Any) -> StateManager | None:
+def _open(twin: str, stop: threading.Event, make: Callable[..., Any], **kwargs: Any) -> StateManager | None:
     while not stop.is_set():
         try:
-            return StateManager(twin, **kwargs)
+            return make(twin, **kwargs)
         except StoreError:
             time.sleep(0.02)
     return None
@@ -203,9 +211,16 @@ def main(arguments: Sequence[str]) -> None:
         stop.set()
 
     threading.Thread(target=wait_for_the_end, daemon=True).start()
-    manager = _open(twin, stop, url=url, actor=actor, **json.loads(kwargs))
-    if manager is None:
-        return
+    given = json.loads(kwargs)
+    managers = WaitingManagers() if given.pop("mode") == "async" else None
+    manager = _open(twin, stop, managers or StateManager, url=url, actor=actor, **given)
+    if manager is not None:
+        _write(manager, actor, work, journal, stop)
+    if managers:
+        managers.close()
+
+
+def _write(manager: StateManager, actor: str, work: str, journal: str, stop: threading.Event) -> None:
     number = 0
     with manager, Journal(journal) as log:
         do = getattr(_Work(manager, actor, log, stop), work)

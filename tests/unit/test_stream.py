@@ -264,6 +264,56 @@ def test_the_version_is_read_from_time_to_time() -> None:
     assert "Join" not in targets(run.log)
 
 
+def unheard(world: World) -> None:
+    """A commit of which no message comes."""
+    world.mute = True
+    world.commit()
+    world.mute = False
+
+
+@pytest.mark.parametrize("source", ["channel", "keyspace"])
+def test_commits_that_no_message_announced_have_it_connect_anew(source: str) -> None:
+    """The twin went to another server, and the one that is listened to has nothing to say of it."""
+    run = standing(made(1), source=source)
+    unheard(run.world)
+    assert versions([run.next()]) == [2]
+    unheard(run.world)
+    assert versions([run.next()]) == [3]
+    assert [one for one in targets(run.log) if one in {"Ping", "Leave", "Join"}][-3:] == ["Ping", "Leave", "Join"]
+    start = run.world.now
+    run.world.commit()
+    assert versions([run.next()]) == [4]
+    assert run.world.now - start < 1, "it listens where messages come"
+
+
+@pytest.mark.parametrize("source", ["channel", "keyspace"])
+def test_a_message_that_was_on_its_way_during_a_look_is_no_reason_to(source: str) -> None:
+    run = standing(made(1), source=source, timeout=5)
+    run.world.now += LOOK
+    run.world.commit()
+    assert versions([run.next(), run.next()]) == [2, None]
+    run.world.now += LOOK
+    run.world.commit()
+    assert versions([run.next(), run.next()]) == [3, None]
+    assert "Leave" not in targets(run.log)
+
+
+def test_the_answer_to_a_ping_before_the_look_says_nothing() -> None:
+    """The message may come after it."""
+    run = standing(made(1), pulse=LOOK - 1, patience=20)
+    run.script = [("wait", 0)] * 50  # nothing is received, until the look
+    run.world.mute = True
+    run.world.commit()
+    run.world.mute = False
+    assert versions([run.next()]) == [2]
+    assert targets(run.log).count("Ping") == 1
+    run.script = []
+    run.world.publish(run.world.published[-1])
+    run.world.commit()
+    assert versions([run.next()]) == [3]
+    assert "Leave" not in targets(run.log)
+
+
 # --- signs of life --------------------------------------------------------------------------------------------
 
 
