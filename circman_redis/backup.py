@@ -93,6 +93,7 @@ def moment(keys: TwinKeys) -> Call[Moment | None]:
         (keys.state, keys.history, keys.meta, keys.rules, keys.schema),
         (),
         lambda reply: _moment(keys, reply) if reply else None,
+        is_reading=True,
     )
 
 
@@ -103,6 +104,7 @@ def history(keys: TwinKeys, at: int, before: int) -> Call[Page]:
         (keys.state, keys.history, keys.meta),
         (at, before),
         lambda reply: Page(reply[0].decode(), reply[1], bool(reply[2]), reply[3:]),
+        is_reading=True,
     )
 
 

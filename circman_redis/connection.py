@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -275,10 +276,31 @@ class _AsyncWay:
 def _options(settings: Settings, where: Location) -> dict[str, Any]:
     """What connections are made with: as the URL says, else the settings."""
     patience = settings.timeout / 2  # so that a call whose answer is lost has time for another try
-    options = {"socket_timeout": patience, "socket_connect_timeout": patience, "health_check_interval": 30}
+    options: dict[str, Any] = {
+        "socket_timeout": patience,
+        "socket_connect_timeout": patience,
+        "health_check_interval": 30,
+    }
     if where.kind == "embedded":
         return options  # it has no users: whoever may enter its folder may use it
-    return {**options, **settings.credentials, **settings.certificates(where), **where.options}
+    options |= {**settings.credentials, **settings.certificates(where), **where.options}
+    _check_certificates(options, where.name)
+    return options
+
+
+def _check_certificates(options: Mapping[str, Any], name: str) -> None:
+    """Here, for redis-py takes a file that cannot be read for a server that does not answer."""
+    authorities, own = options.get("ssl_ca_certs"), options.get("ssl_certfile")
+    try:
+        if authorities:
+            ssl.create_default_context(cafile=authorities)
+        if own:
+            # With a password in any case: without one, OpenSSL would ask for it on the terminal.
+            password = options.get("ssl_password") or ""
+            ssl.create_default_context().load_cert_chain(own, options.get("ssl_keyfile"), password=lambda: password)
+    except OSError as error:  # an ssl.SSLError is one, too
+        files = ", ".join(f"{path}" for path in (authorities, own, options.get("ssl_keyfile")) if path)
+        raise UsageError(f"url {name!r}: the certificates in {files} cannot be used: {error}") from error
 
 
 def _sentinel_options(options: Mapping[str, Any], where: Location) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import redis
 
+from circman_redis import acl
 from circman_redis.doctor_facts import ServerFacts, TwinFacts, server_name
 from circman_redis.results import Disagreement
 
@@ -186,17 +187,23 @@ def _with(flags: str, missing: str) -> str:
     return missing + "".join(one for one in flags if one not in missing)
 
 
+_MAY = {
+    "reader": "may read, and not commit",
+    "writer": "may read and commit; not publish a model, change settings, delete or restore",
+    "admin": "may do all that is needed",
+}
+
+
 def _rights(facts: ServerFacts) -> Iterator[Finding]:
-    if facts.missing is None:
+    user, found = facts.user or "<user>", facts.rights
+    if found is None:
         yield Finding("warning", "rights", "the server cannot tell what this user may do", "")
-    elif facts.missing:
-        user, prefix = facts.user or "<user>", facts.prefix
-        says = f"user {user!r} may not: {', '.join(facts.missing)}"
-        rights = "+@read +@write +@scripting +@pubsub +@connection +@transaction +time +info"
-        advice = f"ACL SETUSER {user} ~{prefix}:* &{prefix}:* {rights}"
+    elif found.missing:
+        says = f"user {user!r} may not: {', '.join(found.missing)}"
+        advice = " ".join(["ACL SETUSER", user, *acl.grants(found.role, facts.prefix)])
         yield Finding("problem", "rights", says, advice)
     else:
-        yield Finding("ok", "rights", f"user {facts.user or 'unknown'!r} may do all that is needed")
+        yield Finding("ok", "rights", f"user {user!r} {_MAY[found.role]}")
 
 
 def _clock(facts: ServerFacts) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from circman_redis import rules
+from circman_redis import acl, rules
 from circman_redis.codec import decode, encode
 from circman_redis.connection import Client, Store
 from circman_redis.driver import Driver
@@ -32,6 +32,19 @@ return missing
 
 
 @dataclass(frozen=True, slots=True)
+class Rights:
+    """What a user may do.
+
+    Attributes:
+        role: the one that it has all rights of; the one that it seems to be meant for, where it lacks some.
+        missing: what it lacks, such as ``SET circman:{plant}:state``.
+    """
+
+    role: acl.Role = "admin"
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ServerFacts:
     """What a server said of itself.
 
@@ -41,7 +54,7 @@ class ServerFacts:
         info: INFO; None where it was refused.
         config: the settings that matter; empty where CONFIG GET was refused.
         user: who we are to the server; None where it would not say.
-        missing: what that user lacks, such as ``SET circman:{plant}:state``; None where it cannot be told.
+        rights: what that user may do; None where it cannot be told.
         offset: seconds that the server's clock is ahead of this machine's; None where TIME was refused.
         embedded: whether it is the embedded server.
         prefix: what the twin's keys begin with.
@@ -54,7 +67,7 @@ class ServerFacts:
     info: Mapping[str, Any] | None
     config: Mapping[str, str]
     user: str | None = "default"
-    missing: tuple[str, ...] | None = ()
+    rights: Rights | None = Rights()
     offset: float | None = None
     embedded: bool = False
     prefix: str = "circman"
@@ -114,7 +127,7 @@ def read_server(store: Store, keys: TwinKeys, *, embedded: bool) -> ServerFacts:
         info=_unless_refused(client.info),
         config=_config(client),
         user=_unless_refused(lambda: _text(client.acl_whoami())),
-        missing=_missing_rights(client, needed_commands(keys, sharded=store.sharded)),
+        rights=_rights(client, keys, cluster=store.sharded),
         offset=_unless_refused(lambda: _offset(client)),
         embedded=embedded,
         prefix=keys.prefix,
@@ -158,65 +171,29 @@ def _offset(client: redis.Redis) -> float:
 # --- rights --------------------------------------------------------------------------------------------------
 
 
-def needed_commands(keys: TwinKeys, *, sharded: bool = False) -> list[tuple[str, ...]]:
-    """Every command that a manager sends or a script runs, on this twin's keys."""
-    state, history, meta, rules_key, schema = keys.state, keys.history, keys.meta, keys.rules, keys.schema
-    ids, old, times, events = keys.ids, keys.old_ids, keys.times, keys.events
-    return [
-        ("EVALSHA", "0" * 40, "1", state),
-        ("EVAL", "return 1", "1", state),
-        ("SCRIPT", "LOAD", "return 1"),
-        ("PING",),
-        ("TIME",),
-        ("GET", state),
-        ("SET", state, "{}"),
-        ("STRLEN", schema),
-        ("HGET", meta, "version"),
-        ("HMGET", meta, "version"),
-        ("HSET", meta, "version", "1"),
-        ("LPUSH", history, "{}"),
-        ("LTRIM", history, "0", "1"),
-        ("LRANGE", history, "0", "1"),
-        ("LINDEX", history, "0"),
-        ("LLEN", history),
-        ("HMGET", rules_key, "/"),
-        ("HGETALL", rules_key),
-        ("HSET", rules_key, "/", "{}"),
-        ("GET", schema),
-        ("SET", schema, "{}"),
-        ("HGET", ids, "id"),
-        ("HSET", ids, "id", "1"),
-        ("HLEN", rules_key),
-        ("EXISTS", ids),
-        ("RENAME", ids, old),
-        ("HGET", old, "id"),
-        ("ZADD", times, "1", "1"),
-        ("ZRANGE", times, "0", "1"),
-        ("ZREVRANGEBYSCORE", times, "1", "-inf"),
-        ("ZREMRANGEBYSCORE", times, "1", "+inf"),
-        ("ZREMRANGEBYRANK", times, "0", "0"),
-        ("TYPE", state),
-        ("UNLINK", state, history, meta, rules_key, schema, ids, old, times),
-        ("INFO", "cluster"),
-        ("SPUBLISH" if sharded else "PUBLISH", events, "{}"),
-        ("SSUBSCRIBE" if sharded else "SUBSCRIBE", events),
-    ]
-
-
-def _missing_rights(client: redis.Redis, commands: list[tuple[str, ...]]) -> tuple[str, ...] | None:
+def _rights(client: Client, keys: TwinKeys, *, cluster: bool) -> Rights | None:
     try:
-        missing = client.eval(_MISSING_RIGHTS, 0, encode([list(one) for one in commands], root="any"))
+        lacks = {role: _missing(client, acl.commands(role, keys, cluster=cluster)) for role in acl.ROLES}
     except redis.exceptions.NoPermissionError:
-        return ("EVAL",)
+        return Rights("writer", ("EVAL_RO",))
     except redis.ResponseError:  # redis.acl_check_cmd came with Redis 7.0
         return None
-    return tuple(_said(commands[number - 1]) for number in missing)
+    full = [role for role in acl.ROLES if not lacks[role]]
+    # Whoever may run scripts that write is not meant to be a reader.
+    meant: acl.Role = "reader" if "EVALSHA" in lacks["writer"] else "writer"
+    return Rights(meant, lacks[meant]) if lacks[meant] else Rights(full[-1])
+
+
+def _missing(client: Client, commands: list[tuple[str, ...]]) -> tuple[str, ...]:
+    asked = encode([list(one) for one in commands], root="any")
+    numbers: Any = client.execute_command("EVAL_RO", _MISSING_RIGHTS, 0, asked)  # type: ignore[no-untyped-call]
+    return tuple(dict.fromkeys(_said(commands[number - 1]) for number in numbers))
 
 
 def _said(command: tuple[str, ...]) -> str:
-    name = " ".join(command[:2]) if command[0] == "SCRIPT" else command[0]
+    name = acl.name_of(command)
     places = [one for one in command[1:] if ":{" in one]
-    return f"{name} {' '.join(places[:2])}" if places and name not in {"EVAL", "EVALSHA"} else name
+    return f"{name} {' '.join(places[:2])}" if places and not name.startswith("EVAL") else name
 
 
 # --- the twin ------------------------------------------------------------------------------------------------

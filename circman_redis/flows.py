@@ -26,6 +26,7 @@ from circman_redis.errors import (
     CorruptTwin,
     InvalidJSON,
     ModelMismatch,
+    NotPermitted,
     RetryExpired,
     StateConflict,
     StateTooLarge,
@@ -123,8 +124,7 @@ class Twin:
     def _learn(self, *, publish: bool) -> Flow[None]:
         config, self.known = yield protocol.opening(self.keys)
         if config.model_hash is None and (publish or self.compiled):
-            level = self.settings.validation or "standard"
-            yield protocol.configure(self.keys, "adopt", {}, self._own_model, level)
+            yield from self._adopt()
             config = yield protocol.config(self.keys)
         if config.model_hash is not None:
             self._check(config)
@@ -136,6 +136,14 @@ class Twin:
         if observing.observer and not publish:  # as a manager is opened, once
             with suppress(StoreError):  # no right to look, or no list: whoever needs it is told
                 yield protocol.history_size(self.keys)
+
+    def _adopt(self) -> Flow[None]:
+        level = self.settings.validation or "standard"
+        try:
+            yield protocol.configure(self.keys, "adopt", {}, self._own_model, level)
+        except NotPermitted as error:
+            said = f"twin {self.keys.twin!r} has no model yet, and this user may not publish one"
+            raise NotPermitted(f"{said}: have an admin do it, with publish_model() ({error})") from error
 
     def _look_at_server(self) -> Flow[None]:
         try:

@@ -20,6 +20,7 @@ from circman_redis.codec import JSONText, pretty
 from circman_redis.errors import UsageError
 from circman_redis.flows import Twin
 from circman_redis.keys import TwinKeys
+from circman_redis.results import TwinConfig
 from circman_redis.settings import ARGUMENTS, Settings
 from circman_redis.urls import identity
 
@@ -207,7 +208,9 @@ class Manager(ABC):
         asked_for = getattr(self._twin.settings, name)
         if asked_for is not None:
             return asked_for
-        return self._twin.actor if name == "actor" else self._learned(name)
+        if name == "actor":
+            return self._twin.actor
+        return self._learned(name) if hasattr(TwinConfig, name) else None
 
     def _learned(self, name: str) -> Any:
         return getattr(self._twin.config, name)

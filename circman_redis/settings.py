@@ -103,10 +103,7 @@ class Settings(BaseSettings):
         """
         password = self.password.get_secret_value() if self.password else None
         if self.password_file and password is None:
-            try:
-                password = self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-            except (OSError, UnicodeDecodeError) as error:
-                raise UsageError(f"password_file={str(self.password_file)!r}: {error}") from error
+            password = read_password(self.password_file, "password_file")
         known = {"username": self.username, "password": password}
         return {name: text for name, text in known.items() if text is not None}
 
@@ -139,10 +136,29 @@ class Settings(BaseSettings):
             raise UsageError("; ".join(problems)) from error
 
 
+def read_password(file: Path | str, name: str) -> str:
+    """The password in a file, but for the end of its line.
+
+    Args:
+        file: has nothing else in it.
+        name: what the argument is called, for the message.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    try:
+        return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        # Without the reason, which has the password in it.
+        raise UsageError(f"{name}={str(file)!r}: it is no text in UTF-8") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{name}={str(file)!r}: {error}") from error
+
+
 def _source(location: tuple[int | str, ...], given: dict[str, Any]) -> str:
     name = str(location[0]) if location else "settings"
     if name not in given:
         return f"CIRCMAN_{name.upper()}"
-    if name == "password":
-        return "password"
+    if name in {"password", "redis_url"}:  # there may be a password in it
+        return ARGUMENTS.get(name, name)
     return f"{ARGUMENTS.get(name, name)}={given[name]!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 
 import redis.exceptions as theirs
@@ -123,7 +124,36 @@ def is_passing(error: BaseException | None) -> bool:
     """Whether the same call is worth another try: nobody answered, or the server will answer otherwise in a while."""
     if isinstance(error, theirs.ResponseError) and _code(error) in _PASSING_CODES:
         return True
-    return isinstance(error, _PASSING) and not is_refused(error)
+    return isinstance(error, _PASSING) and not is_refused(error) and not _is_untrusted(error)
+
+
+def advice_on(error: BaseException) -> str:
+    """What to do where TLS did not come about, to stand behind the error; else nothing."""
+    found = _tls_error(error)
+    if isinstance(found, ssl.SSLCertVerificationError):
+        said = found.verify_message.lower()
+        if "mismatch" in said:
+            return "; put the name into the URL that the server's certificate is for"
+        if "expired" in said:
+            return "; have the server's certificate renewed"
+        return "; where you trust who issued the server's certificate, name theirs: ca_file, --ca-file, CIRCMAN_CA_FILE"
+    if found is not None:
+        return "; where the server asks for a client's certificate, give one that it trusts: cert_file and key_file"
+    return ""
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Whether the two do not trust each other, which does not get better; a handshake that was cut may."""
+    found = _tls_error(error)
+    return found is not None and not isinstance(found, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError)
+
+
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return error
+        error = error.__cause__ or error.__context__  # redis-py raises its own without a cause
+    return None
 
 
 def _code(error: theirs.ResponseError) -> str:

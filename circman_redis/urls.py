@@ -164,5 +164,5 @@ def named_folder(url: str | None) -> Path | None:
     parts = urlsplit(url)
     path = unquote(parts.netloc + parts.path)
     if not path.startswith("/"):
-        raise UsageError(f"url {url!r}: name the folder by its full path, embedded:///some/folder")
+        raise UsageError(f"url {without_password(url)!r}: name the folder by its full path, embedded:///some/folder")
     return Path(path)

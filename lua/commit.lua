@@ -272,6 +272,8 @@ local function check_rights(twin, all)
   check_right(publish_command(twin.sharded), EVENTS, '')
   if all then
     check_right('INFO', 'cluster')
+    check_right('EXISTS', IDS)
+    check_right('HGET', META, '')
     check_right('ZRANGE', TIMES, '0', '0')
     check_right('ZREMRANGEBYSCORE', TIMES, '0', '0')
     check_right('ZREMRANGEBYRANK', TIMES, '0', '0')

@@ -65,7 +65,7 @@ local function check_rights(sharded)
   check_right('PERSIST', HISTORY)
   check_right('PERSIST', TIMES)
   check_right('ZADD', TIMES, '0', '0')
-  check_right(publish_command(sharded), EVENTS, '')
+  check_notice(sharded)
 end
 
 -- Commit ids are forgotten: a retry of what was first sent before the copy's newest commit is refused, for it may be in it.

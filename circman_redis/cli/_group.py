@@ -35,6 +35,7 @@ COMMANDS = {
     "schema": ("models", "Show or publish the model that states must fit."),
     "twins": ("admin", "List the twins on the server."),
     "info": ("info", "Facts at a glance: the server and the twin."),
+    "acl": ("acl", "Print the ACL rules of a role: reader, writer or admin."),
     "doctor": ("doctor", "Say in words what is wrong with the server or the twin."),
     "repair": ("repair", "Say what would make a damaged twin right, and do it on request."),
     "audit": ("audit", "Prove the history, and what clients were told of their commits."),

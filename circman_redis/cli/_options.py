@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Command = Callable[..., None]
 
+_WHERE = ("url", "twin", "prefix", "user", "password_file", "ca_file", "cert_file", "key_file")
+
 QUICK_RETRIES = 3
 """At a prompt a wrong address should be said at once. CIRCMAN_RETRIES asks for more patience."""
 
@@ -29,6 +31,11 @@ class Target:
     prefix: str | None = None
     actor: str | None = None
     model: str | None = None
+    user: str | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
     retries: int | None = QUICK_RETRIES
 
     def session(self) -> Session:
@@ -56,11 +63,16 @@ def example(line: str) -> str:
 
 
 def server_options(command: Command) -> Command:
-    """Adds --url, --twin and --prefix as they are."""
+    """Adds the options that lead to a server and a twin, as they are."""
     options = (
         click.option("--url", metavar="URL", help="The server [CIRCMAN_REDIS_URL; else the embedded one]."),
         click.option("--twin", "-t", metavar="ID", help="The twin [CIRCMAN_TWIN; else default]."),
         click.option("--prefix", metavar="TEXT", help="What keys begin with [CIRCMAN_PREFIX; else circman]."),
+        click.option("--user", metavar="NAME", help="Who logs in, where the URL does not say [CIRCMAN_USERNAME]."),
+        click.option("--password-file", metavar="FILE", help="The password [CIRCMAN_PASSWORD_FILE, CIRCMAN_PASSWORD]."),
+        click.option("--ca-file", metavar="FILE", help="Who vouches for the server (PEM), with TLS [CIRCMAN_CA_FILE]."),
+        click.option("--cert-file", metavar="FILE", help="The client's certificate (PEM) [CIRCMAN_CERT_FILE]."),
+        click.option("--key-file", metavar="FILE", help="Its private key (PEM) [CIRCMAN_KEY_FILE]."),
     )
     for option in reversed(options):
         command = option(command)
@@ -68,14 +80,14 @@ def server_options(command: Command) -> Command:
 
 
 def connected(command: Command) -> Command:
-    """Adds --url, --twin and --prefix; the command gets them as a Target, its first argument."""
+    """Adds the same; the command gets them as a Target, its first argument."""
 
     @server_options
     @functools.wraps(command)
-    def with_target(*, url: str | None, twin: str | None, prefix: str | None, **rest: Any) -> None:
+    def with_target(**given: Any) -> None:
         before = click.get_current_context().find_root().params
-        target = Target(url or before.get("url"), twin or before.get("twin"), prefix or before.get("prefix"))
-        command(target, **rest)
+        where = {name: given.pop(name) or before.get(name) for name in _WHERE}
+        command(Target(**where), **given)
 
     return with_target
 

@@ -16,12 +16,13 @@ from circman_redis.cli._json import loads
 from circman_redis.cli._options import Target, Write
 from circman_redis.cli._read import load_model
 from circman_redis.driver import Driver
-from circman_redis.errors import CorruptTwin, StoreError, StoreUnavailable, UsageError
+from circman_redis.errors import CorruptTwin, StoreUnavailable, UsageError
 from circman_redis.flows import Flow, Options, Twin
 from circman_redis.keys import TwinKeys, state_keys_pattern, twin_of_state_key
 from circman_redis.protocol import Call
-from circman_redis.settings import Settings
+from circman_redis.settings import Settings, read_password
 from circman_redis.subscription import Subscription
+from circman_redis.upstream import kind_of
 from circman_redis.wish import Source, Wish
 
 T = TypeVar("T")
@@ -100,7 +101,17 @@ def settings_of(target: Target) -> Settings:
     """The settings that the command line and the environment make."""
     retries = None if "CIRCMAN_RETRIES" in os.environ else target.retries
     return Settings.from_arguments(
-        redis_url=target.url, twin=target.twin, prefix=target.prefix, actor=target.actor, retries=retries
+        redis_url=target.url,
+        twin=target.twin,
+        prefix=target.prefix,
+        actor=target.actor,
+        retries=retries,
+        username=target.user,
+        # Named on the command line, it counts before a password of the environment's.
+        password=read_password(target.password_file, "--password-file") if target.password_file else None,
+        ca_file=target.ca_file,
+        cert_file=target.cert_file,
+        key_file=target.key_file,
     )
 
 
@@ -173,4 +184,4 @@ def explained(store: connection.Store) -> Iterator[Any]:
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise StoreUnavailable(f"{store.name}: {error}") from error
     except redis.RedisError as error:
-        raise StoreError(f"{store.name}: {error}") from error
+        raise kind_of(error)(f"{store.name}: {error}") from error

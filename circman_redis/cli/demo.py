@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 
 import click
@@ -21,6 +22,12 @@ def demo_command(target: Target, workers: int, seconds: float, join: str | None)
     They merge and adjust at once, and the rules refuse what is not in stock. Then everything is read back: no commit
     was lost or doubled, the history has no gap, the materials balance. The twin is "demo" unless --twin names another.
     """
+    for name in ("user", "password_file", "ca_file", "cert_file", "key_file"):
+        if (given := getattr(target, name)) is not None:
+            # The workers are processes of their own: they find it there, and a password stays in its file.
+            os.environ[f"CIRCMAN_{'USERNAME' if name == 'user' else name.upper()}"] = given
+    if target.password_file:
+        os.environ.pop("CIRCMAN_PASSWORD", None)
     demo = import_module("circman_redis.demo")
     code: int = demo.main(workers, seconds, target.twin or "demo", target.url, prefix=target.prefix, join=join)
     click.get_current_context().exit(code)

@@ -52,5 +52,17 @@ local function answer(body, types)
       end
     end
   end
+  local nameless = message:find("can't run this command", 1, true)
+  if nameless or message:find("can't access at least", 1, true) or message:find('ACL failure', 1, true) then
+    -- A script runs with its caller's rights. Redis 7.0 does not say which one is missing: it is one of those that come
+    -- before the first write, as the others are looked at by name.
+    local missing = nameless and not redis.acl_check_cmd('TIME') and ' TIME' or ''
+    local reading = 'EXISTS GET HGET HGETALL HLEN HMGET LINDEX LLEN LRANGE STRLEN TYPE ZRANGE ZREVRANGEBYSCORE'
+    for command in (nameless and reading or ''):gmatch('%u+') do
+      if not redis.acl_check_cmd(command, STATE) then missing = missing .. ' ' .. command end
+    end
+    message = 'NOPERM this user lacks a right that this needs' .. (missing == '' and '' or ',' .. missing)
+      .. '; nothing was written: ' .. message
+  end
   return { err = message }
 end

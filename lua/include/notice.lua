@@ -5,6 +5,12 @@ local function check_actor()
   end
 end
 
+-- To be called before the first write.
+local function check_notice(sharded)
+  check_right('TIME', '')
+  check_right(publish_command(sharded), EVENTS, '')
+end
+
 local function notice(twin, op)
   redis.call(publish_command(in_cluster()), EVENTS, ('{"twin":%s,"epoch":%s,"version":%.0f,"op":"%s","actor":%s,"committed_at":"%s"}')
     :format(quote(twin_id()), quote(twin.epoch), twin.version, op, ACTOR == '' and 'null' or quote(ACTOR),
