@@ -177,6 +177,8 @@ class _Wire(Generic[S]):
 
     def _confirmed(self, call: Call[Any], answered: Answered) -> Any:
         """The reply to a commit that is as durable as asked for."""
+        if protocol.is_unwritten(answered.reply):
+            raise _NotConfirmedError(answered.reply, redis.ResponseError("the server takes no writes now"))
         if call.durability.is_confirmed(answered.behind):
             return answered.reply
         if is_passing(answered.behind):

@@ -387,6 +387,11 @@ def _parse_commits(reply: list[Any]) -> list[Commit]:
     ]
 
 
+def is_unwritten(reply: object) -> bool:
+    """Whether it is to a repeated commit, and was no write: then a WAIT behind it has waited for nothing."""
+    return isinstance(reply, list) and len(reply) > 1 and reply[1] == 2  # noqa: PLR2004 - lua/commit.lua says so
+
+
 def _parse_config(reply: list[bytes | None]) -> TwinConfig:
     found = zip(_CONFIG_FIELDS.items(), reply, strict=True)
     return TwinConfig(**{name: parse(text) for (name, parse), text in found if text is not None})

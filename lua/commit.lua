@@ -10,7 +10,8 @@
 --       6 age: milliseconds since this call was first sent (0 the first time)
 --       7.. one JSON object per commit, at most 1000:
 --           set, import: the state; merge: the merge patch (RFC 7396); adjust: {"/json/pointer": number to add}
--- Returns {epoch, duplicate (0 or 1), committed_at, version of the first commit, timestamp of each as JSON text}
+-- Returns {epoch, duplicate (0 or 1; 2 where the server takes no writes now, so that a WAIT behind it would wait for
+--          nothing), committed_at, version of the first commit, timestamp of each as JSON text}
 -- Errors  CIRCMAN_CONFLICT CIRCMAN_INVALID CIRCMAN_BAD_JSON CIRCMAN_TOO_LARGE CIRCMAN_NO_STATE CIRCMAN_CORRUPT
 --         CIRCMAN_MODEL CIRCMAN_EXPIRED; after any of them nothing was written (but that a retry was refused)
 -- Publishes one event per commit
@@ -143,6 +144,15 @@ local function made_before(since)
   return made and tonumber(made, 16) <= since
 end
 
+-- WAIT and WAITAOF wait for the last write of their own connection, which may be new: so the answer to a repeated call
+-- is a write too, of what stands there. Whether the server took it; a replica ends the script, for a master may know more.
+local function written_again(twin)
+  local ok, problem = pcall(function() redis.call('HSET', META, 'calls', twin.calls) end)
+  local text = type(problem) == 'table' and problem.err or tostring(problem)
+  if not ok and text:find('READONLY', 1, true) then error(problem, 0) end
+  return ok
+end
+
 -- What the commit with this id returned, if it was made before.
 local function recognised(twin)
   if ID == '' then return nil end
@@ -152,7 +162,7 @@ local function recognised(twin)
     local till, refusal = record:match('\n(%d+)\n(.*)')
     if twin.now < tonumber(till) then error({ refusal = refusal }) end
   elseif record then
-    local reply = { twin.epoch, 1 }
+    local reply = { twin.epoch, written_again(twin) and 1 or 2 }
     for part in record:gmatch('[^\n]+') do reply[#reply + 1] = part end
     reply[4] = tonumber(reply[4])
     return reply

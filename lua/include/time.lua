@@ -1,11 +1,12 @@
 -- time: ISO 8601 text <-> microseconds since 1970 (days by H. Hinnant, "chrono-compatible low-level date algorithms").
 local DAY = 86400000000
 
--- The server's clock, in microseconds; never before `earliest`, so that commits never run backwards.
-local function server_time(earliest)
+-- The server's clock, in microseconds; where it is behind, the next one after `last`. So commits never run backwards, nor
+-- do they stand still, by which ids that are new would be taken for those that were forgotten.
+local function server_time(last)
   local now = redis.call('TIME')
   local us = now[1] * 1000000 + now[2]
-  return us > earliest and us or earliest
+  return us > last and us or last + 1
 end
 
 -- `us` as UTC with microseconds and Z.

@@ -63,10 +63,10 @@ def test_out_of_memory(alone: RawTwin) -> None:
 
 
 def test_room_can_be_made_while_out_of_memory(alone: RawTwin) -> None:
-    """A clear and a delete are not refused; a repeated call is still recognised."""
+    """A clear and a delete are not refused; a repeated call is still recognised, and says that it is no write."""
     first = alone.set(BODY, commit_id="x")
     alone.client.config_set("maxmemory", 1)
-    assert alone.set(BODY, commit_id="x") == first._replace(duplicate=1)
+    assert alone.set(BODY, commit_id="x") == first._replace(duplicate=2)
     assert alone.call("clear", "") == 3
     assert alone.lookup("head")["version"] == 4
     assert alone.lookup("time", "2026-01-01T00:00:00Z")["version"] == 4
@@ -78,7 +78,8 @@ def test_a_read_only_replica(alone: RawTwin) -> None:
     """Writes are refused, reads are not; promoted, it goes on where it was."""
     alone.client.execute_command("REPLICAOF", "127.0.0.1", "1")
     others = {"clear": lambda: alone.call("clear", ""), "delete": lambda: alone.call("delete", "")}
-    assert_refused(alone, redis.exceptions.ReadOnlyError, writes(alone) | others)
+    again = {"a repeated call": lambda: alone.set('{"n":0}', commit_id="id0")}
+    assert_refused(alone, redis.exceptions.ReadOnlyError, writes(alone) | others | again)
     assert alone.lookup("head", read_only=True)["version"] == 3
     assert alone.lookup("version", 2, read_only=True)["version"] == 2
     assert alone.commits(read_only=True)[0]["version"] == 3

@@ -125,16 +125,15 @@ def test_one_time_for_a_whole_batch(stamped: RawTwin) -> None:
 
 
 def test_committed_at_never_runs_backwards(stamped: RawTwin) -> None:
-    """Where the server's clock is behind the last commit, its time is taken again."""
+    """Where the server's clock is behind the last commit, each is a microsecond after the one before it."""
     stamped.set("{}")
-    future = parse_timestamp("2199-12-31T23:59:59.999999Z")
-    stamped.meta(committed=microseconds(future))
-    for _ in range(3):
+    stamped.meta(committed=microseconds(parse_timestamp("2199-12-31T23:59:59.999997Z")))
+    for expected in ("2199-12-31T23:59:59.999998Z", "2199-12-31T23:59:59.999999Z", "2200-01-01T00:00:00.000000Z"):
         reply = stamped.merge("{}")
-        assert reply.committed_at == format_timestamp(future)
-        assert json.loads(stamped.state)["timestamp"] == format_timestamp(future)
+        assert reply.committed_at == expected
+        assert json.loads(stamped.state)["timestamp"] == expected
     stamped.call("clear", "")
-    assert stamped.merge("{}").committed_at == format_timestamp(future)
+    assert stamped.merge("{}").committed_at == "2200-01-01T00:00:00.000001Z"
 
 
 def test_commits_are_in_the_order_of_their_times(stamped: RawTwin) -> None:
