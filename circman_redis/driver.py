@@ -66,21 +66,20 @@ class Attempts:
         call: the commit.
     """
 
-    __slots__ = ("_call", "_commit_id", "_first_sent", "_sent", "_unsure")
+    __slots__ = ("_call", "_commit_id", "_first_sent", "_lost", "_unsure")
 
     def __init__(self, unsure: Unsure, call: Call[Any]) -> None:
         self._unsure = unsure
         self._call = call
-        self._sent = 0
         self._commit_id = call.commit_id or ""
         self._first_sent = unsure.first_sent(self._commit_id)
+        self._lost = self._first_sent is not None
 
     def __enter__(self) -> Attempts:
         return self
 
     def next(self) -> Call[Any]:
         """The call as it is sent now."""
-        self._sent += 1
         if self._first_sent is None:
             self._first_sent = time.monotonic()
             return self._call
@@ -91,6 +90,14 @@ class Attempts:
         first_sent = time.monotonic() if self._first_sent is None else self._first_sent
         return protocol.sent_again(self._call, int((time.monotonic() - first_sent) * 1000) + 1)
 
+    def lost(self, _error: Exception) -> None:
+        """There was no answer to an attempt; an error of the server's is one."""
+        self._lost = True
+
+    async def lost_async(self, error: Exception) -> None:
+        """The same, as redis-py wants it for asyncio."""
+        self.lost(error)
+
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if error is None:
             self._unsure.forget(self._commit_id)
@@ -100,7 +107,7 @@ class Attempts:
 
     def _is_answered(self, error: BaseException) -> bool:
         """What the server says, unless it answers another attempt than one whose answer was lost."""
-        return isinstance(error, ResponseError) and (self._sent == 1 or protocol.is_ours(str(error)))
+        return isinstance(error, ResponseError) and (not self._lost or protocol.is_ours(str(error)))
 
 
 class _NotConfirmedError(Exception):
@@ -281,12 +288,14 @@ class Driver(_Wire[Store]):
         if call.commit_id is None:
             return self._with_retries(call, partial(self._send, call))
         with self._unsure.attempts(call) as attempts:
-            return self._with_retries(call, lambda: self._send(attempts.next(), attempts))
+            return self._with_retries(call, lambda: self._send(attempts.next(), attempts), attempts.lost)
 
-    def _with_retries(self, call: Call[Any], send: Callable[[], Any]) -> Any:
+    def _with_retries(
+        self, call: Call[Any], send: Callable[[], Any], lost: Callable[[Exception], object] = lambda _: None
+    ) -> Any:
         if observer := observing.observer:
             send = observer.counted(call, send)
-        return self.store.retry.call_with_retry(send, lambda _: None)
+        return self.store.retry.call_with_retry(send, lost)
 
     def _send(self, call: Call[Any], attempts: Attempts | None = None, send: Callable[..., Any] | None = None) -> Any:
         send = send or self.store.send
@@ -366,12 +375,17 @@ class AsyncDriver(_Wire[AsyncStore]):
         if call.commit_id is None:
             return await self._with_retries(call, partial(self._send, call))
         with self._unsure.attempts(call) as attempts:
-            return await self._with_retries(call, lambda: self._send(attempts.next(), attempts))
+            return await self._with_retries(call, lambda: self._send(attempts.next(), attempts), attempts.lost_async)
 
-    def _with_retries(self, call: Call[Any], send: Callable[[], Awaitable[Any]]) -> Awaitable[Any]:
+    def _with_retries(
+        self,
+        call: Call[Any],
+        send: Callable[[], Awaitable[Any]],
+        lost: Callable[[Exception], Awaitable[None]] | None = None,
+    ) -> Awaitable[Any]:
         if observer := observing.observer:
             send = observer.counted(call, send)
-        return self.store.retry.call_with_retry(send, _nothing)
+        return self.store.retry.call_with_retry(send, lost or _nothing)
 
     async def _send(
         self, call: Call[Any], attempts: Attempts | None = None, send: Callable[..., Awaitable[Any]] | None = None
