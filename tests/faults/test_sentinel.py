@@ -1,4 +1,4 @@
-"""Replicas with Sentinels: a master that is killed, or cut off, under writers and subscribers; what is confirmed when."""
+"""Replicas with Sentinels: a master that is killed, or cut off, under writers and subscribers; what is confirmed."""
 
 from __future__ import annotations
 

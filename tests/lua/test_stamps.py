@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from circman_redis.timestamps import format_timestamp, microseconds, parse_timestamp
+from circman_redis.timestamps import microseconds, parse_timestamp
 from tests.lua.support import RawTwin
 
 OWN = "2026-01-01T00:00:00+01:00"
