@@ -81,7 +81,7 @@ def plan_of(facts: Facts, asked: Asked, *, record: Entry | None, top: Top, head:
     if record is None and is_number(facts.meta.get("committed")):
         committed.append(int(facts.meta["committed"]))
     plan.earliest = max(committed, default=0)
-    is_replaced = bool(head.state or head.is_gone) and head.state != facts.state
+    is_replaced = head.is_gone or (bool(head.state) and head.state != facts.state)
     if (is_replaced and facts.kinds["state"] != "none") or facts.is_wrong("state"):
         plan.aside["state"] = "m"
     if head.is_gone:

@@ -35,6 +35,7 @@ def edit(index: int, old: bytes, new: bytes) -> Damage:
 RESTORED: dict[str, Damage] = {
     "state gone": lambda client, keys: client.delete(keys.state),
     "state junk": lambda client, keys: client.set(keys.state, b"\xff\x00junk"),
+    "state empty, too": lambda client, keys: client.set(keys.state, "{}"),
     "state empty": lambda client, keys: client.set(keys.state, ""),
     "state of another length": lambda client, keys: client.set(keys.state, '{"n":1}'),
     "state of the same length": swap,
@@ -247,11 +248,12 @@ def test_what_can_be_neither_goes_on_from_the_newest_state_that_is_known(
         assert_goes_on(twin)
 
 
-def test_where_nothing_is_left_there_is_no_state(open_twin: Managers, raw: redis.Redis) -> None:
+@pytest.mark.parametrize("foreign", ["junk", ""])
+def test_where_nothing_is_left_there_is_no_state(open_twin: Managers, raw: redis.Redis, foreign: str) -> None:
     """Settings and model stay, and the next commit is the first of a new twin."""
     with open_twin(model=Plant, history_length=5) as twin:
         twin.set_state({"n": 1}, commit_id="one")
-        raw.set(keys_of(twin).state, "junk")
+        raw.set(keys_of(twin).state, foreign)
         repaired(twin, raw)
         assert twin.snapshot().version == 0
         assert (twin.config.model, twin.history_length) == ("Plant", 5)

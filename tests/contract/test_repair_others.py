@@ -261,11 +261,10 @@ def test_any_damage(server: Server, raw: redis.Redis, seed: int) -> None:
             assert as_stored(raw) == before, said
             report = twin.repair(apply=True)
             assert bool(broken) == bool(plan.found) == bool(report.found), (said, broken)
-            rounds = 1
-            while twin.verify() and rounds < 4:
-                report, rounds = twin.repair(apply=True), rounds + 1
+            if report.left:  # rules of a model that nobody has
+                assert any("model" in one for one in said), (said, report)
+                continue
             assert twin.verify() == [], (said, report, list(map(str, twin.verify())))
-            assert report.left == (), (said, report)
             if not broken:
                 continue  # what verify cannot see, a commit may refuse
             version = twin.snapshot().version
