@@ -66,25 +66,29 @@ class Attempts:
         call: the commit.
     """
 
-    __slots__ = ("_call", "_commit_id", "_first_sent", "_sent", "_unsure")
+    __slots__ = ("_call", "_commit_id", "_first_sent", "_lost", "_unsure")
 
     def __init__(self, unsure: Unsure, call: Call[Any]) -> None:
         self._unsure = unsure
         self._call = call
-        self._sent = 0
         self._commit_id = call.commit_id or ""
         self._first_sent = unsure.first_sent(self._commit_id)
+        self._lost = self._first_sent is not None
 
     def __enter__(self) -> Attempts:
         return self
 
     def next(self) -> Call[Any]:
         """The call as it is sent now."""
-        self._sent += 1
-        if self._first_sent is None:
-            self._first_sent = time.monotonic()
-            return self._call
-        return self.again()
+        if self._lost:
+            return self.again()
+        # Whatever was sent before was refused: this is as good as the first time.
+        self._first_sent = time.monotonic()
+        return self._call
+
+    def failed(self, error: BaseException) -> None:
+        """What became of an attempt: also a call that is cancelled may have been sent, and have no answer."""
+        self._lost = self._lost or not isinstance(error, redis.RedisError) or is_lost(error)
 
     def again(self) -> Call[Any]:
         """The same attempt, where it waited since: with the age that it has now."""
@@ -94,13 +98,9 @@ class Attempts:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if error is None:
             self._unsure.forget(self._commit_id)
-        elif self._first_sent is not None and not self._is_answered(error):
-            # Whatever it is, and no answer: also a call that is cancelled may have been sent.
+        elif self._lost and self._first_sent is not None and not protocol.is_ours(str(error)):
+            # What the server says answers no other attempt, whose answer was lost; what the script says does.
             self._unsure.remember(self._commit_id, self._first_sent)
-
-    def _is_answered(self, error: BaseException) -> bool:
-        """What the server says, unless it answers another attempt than one whose answer was lost."""
-        return isinstance(error, ResponseError) and (self._sent == 1 or protocol.is_ours(str(error)))
 
 
 class _NotConfirmedError(Exception):
@@ -279,7 +279,14 @@ class Driver(_Wire[Store]):
         if call.commit_id is None:
             return self._with_retries(call, partial(self._send, call))
         with self._unsure.attempts(call) as attempts:
-            return self._with_retries(call, lambda: self._send(attempts.next(), attempts))
+            return self._with_retries(call, lambda: self._try(attempts))
+
+    def _try(self, attempts: Attempts) -> Any:
+        try:
+            return self._send(attempts.next(), attempts)
+        except BaseException as error:
+            attempts.failed(error)
+            raise
 
     def _with_retries(self, call: Call[Any], send: Callable[[], Any]) -> Any:
         if observer := observing.observer:
@@ -364,7 +371,14 @@ class AsyncDriver(_Wire[AsyncStore]):
         if call.commit_id is None:
             return await self._with_retries(call, partial(self._send, call))
         with self._unsure.attempts(call) as attempts:
-            return await self._with_retries(call, lambda: self._send(attempts.next(), attempts))
+            return await self._with_retries(call, lambda: self._try(attempts))
+
+    async def _try(self, attempts: Attempts) -> Any:
+        try:
+            return await self._send(attempts.next(), attempts)
+        except BaseException as error:
+            attempts.failed(error)
+            raise
 
     def _with_retries(self, call: Call[Any], send: Callable[[], Awaitable[Any]]) -> Awaitable[Any]:
         if observer := observing.observer:
