@@ -146,6 +146,9 @@ local function recognised(twin)
     local reply = { twin.epoch, 1 }
     for part in record:gmatch('[^\n]+') do reply[#reply + 1] = part end
     reply[4] = tonumber(reply[4])
+    -- A WAIT that follows waits for what was written over its own connection (Redis 7.2, Valkey), which the commit need not
+    -- have come by: so a field is written as it is. Where no write is taken, the commit was made all the same.
+    redis.pcall('HSET', META, 'version', ('%d'):format(twin.version))
     return reply
   end
   local since = twin.ids_since
