@@ -53,7 +53,8 @@ def fork_writer(url: str, twin: str, actor: str, folder: Path) -> int:
 
 def kill_many(url: str, twin: str, folder: Path, kills: int) -> None:
     """Keeps as many writers as there are actors, and kills one after the other, each at any moment after it began."""
-    random.seed()
+    with StateManager(twin, url=url):
+        pass  # whatever is imported as it is needed is there now, for all of them
     running = {actor: fork_writer(url, twin, actor, folder) for actor in ACTORS}
     for kill in range(kills):
         actor = ACTORS[kill % len(ACTORS)]
