@@ -80,34 +80,27 @@ class Attempts:
 
     def next(self) -> Call[Any]:
         """The call as it is sent now."""
-        if self._first_sent is None:
-            self._first_sent = time.monotonic()
-            return self._call
-        return self.again()
+        if self._lost:
+            return self.again()
+        # Whatever was sent before was refused: this is as good as the first time.
+        self._first_sent = time.monotonic()
+        return self._call
+
+    def failed(self, error: BaseException) -> None:
+        """What became of an attempt: also a call that is cancelled may have been sent, and have no answer."""
+        self._lost = self._lost or not isinstance(error, redis.RedisError) or is_lost(error)
 
     def again(self) -> Call[Any]:
         """The same attempt, where it waited since: with the age that it has now."""
         first_sent = time.monotonic() if self._first_sent is None else self._first_sent
         return protocol.sent_again(self._call, int((time.monotonic() - first_sent) * 1000) + 1)
 
-    def lost(self, _error: Exception) -> None:
-        """There was no answer to an attempt; an error of the server's is one."""
-        self._lost = True
-
-    async def lost_async(self, error: Exception) -> None:
-        """The same, as redis-py wants it for asyncio."""
-        self.lost(error)
-
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if error is None:
             self._unsure.forget(self._commit_id)
-        elif self._first_sent is not None and not self._is_answered(error):
-            # Whatever it is, and no answer: also a call that is cancelled may have been sent.
+        elif self._lost and self._first_sent is not None and not protocol.is_ours(str(error)):
+            # What the server says answers no other attempt, whose answer was lost; what the script says does.
             self._unsure.remember(self._commit_id, self._first_sent)
-
-    def _is_answered(self, error: BaseException) -> bool:
-        """What the server says, unless it answers another attempt than one whose answer was lost."""
-        return isinstance(error, ResponseError) and (not self._lost or protocol.is_ours(str(error)))
 
 
 class _NotConfirmedError(Exception):
@@ -288,14 +281,19 @@ class Driver(_Wire[Store]):
         if call.commit_id is None:
             return self._with_retries(call, partial(self._send, call))
         with self._unsure.attempts(call) as attempts:
-            return self._with_retries(call, lambda: self._send(attempts.next(), attempts), attempts.lost)
+            return self._with_retries(call, lambda: self._try(attempts))
 
-    def _with_retries(
-        self, call: Call[Any], send: Callable[[], Any], lost: Callable[[Exception], object] = lambda _: None
-    ) -> Any:
+    def _try(self, attempts: Attempts) -> Any:
+        try:
+            return self._send(attempts.next(), attempts)
+        except BaseException as error:
+            attempts.failed(error)
+            raise
+
+    def _with_retries(self, call: Call[Any], send: Callable[[], Any]) -> Any:
         if observer := observing.observer:
             send = observer.counted(call, send)
-        return self.store.retry.call_with_retry(send, lost)
+        return self.store.retry.call_with_retry(send, lambda _: None)
 
     def _send(self, call: Call[Any], attempts: Attempts | None = None, send: Callable[..., Any] | None = None) -> Any:
         send = send or self.store.send
@@ -375,17 +373,19 @@ class AsyncDriver(_Wire[AsyncStore]):
         if call.commit_id is None:
             return await self._with_retries(call, partial(self._send, call))
         with self._unsure.attempts(call) as attempts:
-            return await self._with_retries(call, lambda: self._send(attempts.next(), attempts), attempts.lost_async)
+            return await self._with_retries(call, lambda: self._try(attempts))
 
-    def _with_retries(
-        self,
-        call: Call[Any],
-        send: Callable[[], Awaitable[Any]],
-        lost: Callable[[Exception], Awaitable[None]] | None = None,
-    ) -> Awaitable[Any]:
+    async def _try(self, attempts: Attempts) -> Any:
+        try:
+            return await self._send(attempts.next(), attempts)
+        except BaseException as error:
+            attempts.failed(error)
+            raise
+
+    def _with_retries(self, call: Call[Any], send: Callable[[], Awaitable[Any]]) -> Awaitable[Any]:
         if observer := observing.observer:
             send = observer.counted(call, send)
-        return self.store.retry.call_with_retry(send, lost or _nothing)
+        return self.store.retry.call_with_retry(send, _nothing)
 
     async def _send(
         self, call: Call[Any], attempts: Attempts | None = None, send: Callable[..., Awaitable[Any]] | None = None

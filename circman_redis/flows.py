@@ -113,7 +113,8 @@ class Twin:
             UnsafeEviction: the server may evict the state, and the caller did not allow that.
             UsageError: commits are to wait for what the server does not have.
         """
-        yield from self._look_at_server()
+        if not publish:  # as a manager is opened, once
+            yield from self._look_at_server()
         try:
             yield from self._learn(publish=publish)
         except (CorruptTwin, StoreError) as error:
@@ -133,7 +134,7 @@ class Twin:
             yield protocol.configure(self.keys, "adopt", wanted, None, "")
             config = yield protocol.config(self.keys)
         self.config = config
-        if observing.observer and not publish:  # as a manager is opened, once
+        if observing.observer and not publish:
             with suppress(StoreError):  # no right to look, or no list: whoever needs it is told
                 yield protocol.history_size(self.keys)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
 
 import redis.exceptions as theirs
 
@@ -87,6 +86,7 @@ _PASSING_CODES = {
     "MOVED",
     "ASK",
 }
+_NOT_THIS_USER = (theirs.AuthenticationError, theirs.AuthorizationError)
 _PASSING = (
     theirs.ConnectionError,
     theirs.TimeoutError,
@@ -109,7 +109,7 @@ def kind_of(error: BaseException) -> type[StoreError]:
 def is_lost(error: BaseException) -> bool:
     """Whether a call may have been carried out without an answer."""
     no_answer = (theirs.ConnectionError, theirs.TimeoutError, theirs.InvalidResponse)
-    return isinstance(error, no_answer) and not is_refused(error)
+    return isinstance(error, no_answer) and not _is_in(error, (*_NOT_THIS_USER, theirs.BusyLoadingError))
 
 
 def is_refused(error: BaseException) -> bool:
@@ -117,7 +117,7 @@ def is_refused(error: BaseException) -> bool:
 
     Where it connects to a unix socket for asyncio, or to a cluster, redis-py wraps that in another error.
     """
-    return any(isinstance(one, theirs.AuthenticationError | theirs.AuthorizationError) for one in _chain(error))
+    return _is_in(error, _NOT_THIS_USER)
 
 
 def is_passing(error: BaseException | None) -> bool:
@@ -161,7 +161,8 @@ def _code(error: theirs.ResponseError) -> str:
     return str(error).partition(" ")[0]
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
+def _is_in(error: BaseException | None, kinds: tuple[type[Exception], ...]) -> bool:
+    """Whether it is one of these, or came of one."""
+    while error is not None and not isinstance(error, kinds):
         error = error.__cause__
+    return error is not None

@@ -26,6 +26,7 @@ def age(unsure: Unsure, commit_id: str, error: BaseException | None = None) -> i
     with suppress(BaseException), unsure.attempts(commit(commit_id)) as attempts:
         sent = attempts.next()
         if error:
+            attempts.failed(error)
             raise error
     assert isinstance(sent.args[AGE], int)
     return sent.args[AGE]
@@ -47,6 +48,33 @@ def test_a_refusal_is_an_answer() -> None:
     unsure = Unsure()
     assert age(unsure, "mine", redis.ResponseError("CIRCMAN_CONFLICT {}")) == 0
     assert age(unsure, "mine") == 0
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        redis.exceptions.ReadOnlyError("You can't write against a read only replica."),
+        redis.ResponseError("BUSY Redis is busy running a script."),
+        redis.exceptions.BusyLoadingError("Redis is loading the dataset in memory"),
+        redis.AuthenticationError("invalid username-password pair"),
+    ],
+)
+def test_a_commit_that_was_refused_is_new_when_it_is_sent_again(refusal: Exception) -> None:
+    """However often; unless the answer to one of its attempts was lost."""
+    unsure = Unsure()
+    with suppress(redis.RedisError), unsure.attempts(commit("mine")) as attempts:
+        for _ in range(3):
+            assert attempts.next().args[AGE] == 0
+            attempts.failed(refusal)
+        raise refusal
+    assert unsure.first_sent("mine") is None
+    with suppress(redis.RedisError), unsure.attempts(commit("mine")) as attempts:
+        attempts.next()
+        attempts.failed(redis.TimeoutError())
+        assert int(str(attempts.next().args[AGE])) > 0
+        attempts.failed(refusal)
+        raise refusal
+    assert unsure.first_sent("mine") is not None
 
 
 def test_what_was_never_sent_has_no_age() -> None:
