@@ -32,11 +32,11 @@ OF_ONE_SERVER = {
 }
 
 
-def tests_of(module: ModuleType) -> dict[str, object]:
+def cases_of(module: ModuleType) -> dict[str, object]:
     return {name: one for name, one in vars(module).items() if name.startswith("test_") and name not in OF_ONE_SERVER}
 
 
-globals().update(tests_of(writing) | tests_of(reading) | tests_of(following))
+globals().update(cases_of(writing) | cases_of(reading) | cases_of(following))
 
 
 @dataclass
