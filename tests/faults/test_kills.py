@@ -73,7 +73,7 @@ def kill_many(url: str, twin: str, folder: Path, kills: int) -> None:
 
 
 def test_writers_killed_in_mid_commit(server: Server, twin_id: str, tmp_path: Path) -> None:
-    """200 times, four at a time: versions are contiguous, acknowledged commits are there once, others at most once."""
+    """200 times, four at a time: versions contiguous, what was acknowledged there once, the rest once at most."""
     with StateManager(twin_id, url=server.url, history_length=100_000, history="compact") as twin:
         start(twin, ACTORS)
         command = [sys.executable, "-m", "tests.faults.test_kills", server.url, twin_id, str(tmp_path), str(KILLS)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +33,7 @@ WORKERS, CALLS = 3, 10
 
 @pytest.fixture
 def proxy(server: Server) -> Iterator[Proxy]:
-    with Proxy(server, seed=random.randrange(2**32)) as one:
+    with Proxy(server, seed=1) as one:  # by which some of the first twenty are below 0.05
         yield one
 
 
