@@ -223,7 +223,7 @@ def test_a_server_that_loads_its_data_is_waited_for(
         twin.set_state({"n": 0})
         with loading(own_server):
             with pytest.raises(StoreUnavailable, match="loading"):
-                manager("impatient", url=own_server.url, timeout=2)
+                manager("impatient", url=own_server.url, timeout=PATIENT, retries=0)
             retried.clear()
             waiting = beside.submit(twin.adjust, {"/n": 1})
             opening = beside.submit(manager, "late", url=own_server.url, timeout=PATIENT)
