@@ -154,3 +154,17 @@ def test_the_headline_figures_are_those_that_were_measured() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert headlines.put_into(readme, lines) == readme
     assert "| - |" not in headlines.as_markdown(lines)
+
+
+def test_every_fault_names_its_tests() -> None:
+    """The table of docs/faults.md: each row has tests, and they are there."""
+    rows = [line for line in (ROOT / "docs/faults.md").read_text().splitlines() if line.startswith("| ")][2:]
+    assert len(rows) == 16
+    for row in rows:
+        named = re.findall(r"`((?:faults|contract|fuzz)/[^`]*)`", row)
+        assert named, row
+        for one in named:
+            path, _, function = one.partition("::")
+            where = ROOT / "tests" / path
+            assert where.exists(), one
+            assert not function or f"def {function}(" in where.read_text(), one

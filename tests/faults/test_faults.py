@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,38 +15,7 @@ import redis
 from redis.connection import AbstractConnection
 
 from circman_redis import RetryExpired, StateManager, StoreUnavailable
-from tests.faults.journaled import Writer, check, start
 from tests.servers import Server
-
-
-def test_writers_killed_in_mid_write(server: Server, twin_id: str, tmp_path: Path) -> None:
-    """Several processes on one twin, each killed with -9 at a random moment: what was acknowledged is there, once."""
-    actors = [f"w{i}" for i in range(6)]
-    with StateManager(twin_id, url=server.url, history_length=100_000) as twin, ExitStack() as running:
-        start(twin, actors)
-        writers = [running.enter_context(Writer(server.url, twin_id, actor, tmp_path)) for actor in actors]
-        for writer in writers:
-            writer.wait_for(10)
-            time.sleep(random.random() / 20)
-            writer.kill()
-        assert check(twin, [writer.journal for writer in writers]).found > 50
-
-
-def test_server_killed_and_restarted_under_writers(own_server: Server, twin_id: str, tmp_path: Path) -> None:
-    """With an append-only file nothing acknowledged is lost, and the writers go on by themselves."""
-    actors = ["w0", "w1"]
-    with StateManager(twin_id, url=own_server.url, history_length=100_000) as twin, ExitStack() as running:
-        start(twin, actors)
-        writers = [running.enter_context(Writer(own_server.url, twin_id, actor, tmp_path)) for actor in actors]
-        for _ in range(3):
-            for writer in writers:
-                writer.wait_for(20)
-            own_server.kill()
-            own_server.start()
-        for writer in writers:
-            writer.wait_for(1)
-            writer.stop()
-        check(twin, [writer.journal for writer in writers])
 
 
 def test_a_flushed_script_cache_goes_unnoticed(server: Server, twin: StateManager) -> None:
