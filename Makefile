@@ -24,7 +24,7 @@ test: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-faults: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest tests/faults $(ARGS)
+	@$(BIN)/python -m pytest tests/faults tests/fuzz $(addprefix tests/contract/test_,repair.py acl.py rights.py) $(ARGS)
 
 bench: $(VENV)/.installed-bench
 	@$(BIN)/python -m benchmarks $(ARGS)

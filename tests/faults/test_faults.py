@@ -1,4 +1,4 @@
-"""What must survive: killed writers, killed servers, flushed scripts."""
+"""What must survive: answers that are lost, scripts that are flushed, calls that are interrupted."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ CALLS, COMMITS = 30, 10
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_a_subscriber_that_reads_nothing(lane: str, twin_id: str, tmp_path: Path, mode: str) -> None:
-    """What waits for it in the server stays within client-output-buffer-limit; nobody else notices; it misses nothing."""
+    """What waits for it in the server stays within its limit; nobody else notices; it misses nothing."""
     server = Server(lanes()[lane], ("--client-output-buffer-limit", "pubsub", str(LIMIT), "0", "0")).start()
     try:
         with (
