@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import TypeVar
 
+from circman_redis.attempts import Unsure
 from circman_redis.connection import AsyncStore, connect_async
-from circman_redis.driver import AsyncDriver, Unsure, is_closed
+from circman_redis.driver import AsyncDriver, is_closed
 from circman_redis.errors import UsageError
 from circman_redis.flows import Flow, Twin
 from circman_redis.protocol import Call

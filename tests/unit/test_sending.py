@@ -10,8 +10,8 @@ import pytest
 import redis
 from redis.asyncio.connection import AbstractConnection
 
-from circman_redis import driver, protocol
-from circman_redis.driver import Unsure
+from circman_redis import attempts, protocol
+from circman_redis.attempts import Unsure
 from circman_redis.keys import TwinKeys
 from circman_redis.pool import Pool
 from circman_redis.protocol import AGE, Call
@@ -87,7 +87,7 @@ def test_what_was_never_sent_has_no_age() -> None:
 
 def test_not_all_of_them_are_remembered_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest are forgotten first."""
-    monkeypatch.setattr(driver, "REMEMBERED", 2)
+    monkeypatch.setattr(attempts, "REMEMBERED", 2)
     unsure = Unsure()
     for commit_id in ("a", "b", "c"):
         age(unsure, commit_id, redis.ConnectionError())
