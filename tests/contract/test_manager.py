@@ -174,7 +174,7 @@ def test_settings_come_from_arguments_then_the_environment(
         ({"url": "redis://host:port/0"}, "redis://host:port/0"),
         ({"timeout": 0}, "timeout=0"),
         ({"timeout": float("inf")}, "timeout=inf"),
-        ({"url": 5}, "url=5"),
+        ({"url": 5}, "url: Input should be a valid string"),
         ({"results": 5}, "results=5"),
         ({"client": "x"}, "client='x'"),
         ({"url": "redis://host", "client": "x"}, "url and client"),
