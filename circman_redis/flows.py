@@ -63,7 +63,7 @@ class Options:
     actor: str | None = None
     commit_id: str | None = None
     durability: str | None = None
-    expected_epoch: str = ""
+    expected_position: str = ""
 
     def __post_init__(self) -> None:
         version: object = self.expected_version
@@ -353,9 +353,9 @@ class Twin:
 
     @staticmethod
     def _on(snapshot: Snapshot, expected: int, options: Options) -> Options:
-        """To commit on the very state that was read: the same version of a twin made again is another."""
-        epoch = snapshot.epoch if expected == snapshot.version else ""
-        return Options(expected, options.actor, options.commit_id, options.durability, epoch)
+        """To commit on the very state that was read: the same version of a twin made again, or set back, is another."""
+        position = snapshot.position if expected == snapshot.version and snapshot.version else ""
+        return Options(expected, options.actor, options.commit_id, options.durability, position)
 
     def _unstamped(self, snapshot: Snapshot, after: State) -> State:
         """The state without the timestamp that it was read with, so that it is stamped anew, as in a merge."""
@@ -410,7 +410,7 @@ class Twin:
             bodies,
             commit_id=commit_id,
             expected_version=options.expected_version,
-            expected_epoch=options.expected_epoch,
+            expected_position=options.expected_position,
             actor=options.actor or self.actor,
             model_hash=self._declared_model,
             durability=self._durability(options.durability),

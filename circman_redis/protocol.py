@@ -77,7 +77,7 @@ def commit(
     *,
     commit_id: str,
     expected_version: int | None = None,
-    expected_epoch: str = "",
+    expected_position: str = "",
     actor: str = "",
     model_hash: str = "",
     age_ms: int = 0,
@@ -91,15 +91,14 @@ def commit(
         bodies: JSON objects: states, merge patches, or pointers with what to add.
         commit_id: repeated, the call returns what the first one committed.
         expected_version: refused where the twin has another; 0 for no state yet.
-        expected_epoch: refused where the twin was deleted and made again since; empty for any.
+        expected_position: in the place of the version: refused where the twin was made again, or set back, since.
         actor: who commits.
         model_hash: the model that the caller goes by; empty for whatever the twin has.
         age_ms: milliseconds since the call was first sent.
         durability: what it waits for.
     """
     expected = "" if expected_version is None else str(expected_version)
-    if expected_epoch:
-        expected = f"{expected_epoch}:{expected}"
+    expected = expected_position or expected
     return Call(
         "commit",
         (keys.state, keys.history, keys.meta, keys.rules, keys.ids, keys.old_ids, keys.times, keys.events),
@@ -515,7 +514,7 @@ def _conflict(details: dict[str, Any], twin: str) -> StateError:
     expected, actual = details["expected"], details["actual"]
     found = f"is at version {actual}, not {expected}"
     if expected == actual:
-        found = f"was deleted and made again since version {expected} was read"
+        found = f"was made again, or set back by a failover, since version {expected} was read"
     message = f"{twin} {found}: read it again, and decide again"
     return errors.StateConflict(message, expected, actual)
 

@@ -2,7 +2,8 @@
 --
 -- KEYS  1 state  2 history  3 meta  4 rules  5 ids  6 old ids  7 times  8 events (a channel)
 -- ARGV  1 op: set, import, merge or adjust
---       2 expected version ('' for any; 0 for 'no state yet'), or epoch:version, for that very state
+--       2 expected version ('' for any; 0 for 'no state yet'), or epoch:version, or epoch:version:committed_at, for that
+--         very commit
 --       3 commit id, up to 128 bytes ('' for none: then a repeated call commits again). One that begins with c., 13 hex
 --         digits and a dot was made when a commit of so many microseconds was the newest that its maker knew
 --       4 actor, up to 128 bytes ('' for none)
@@ -140,8 +141,9 @@ end
 local function check_expectations(twin)
   if EXPECTED ~= '' then
     local actual = ('%d'):format(twin.version)
-    if EXPECTED ~= actual and EXPECTED ~= (twin.epoch or '') .. ':' .. actual then
-      local version = EXPECTED:match('^%w+:(%d+)$') or EXPECTED
+    local here = (twin.epoch or '') .. ':' .. actual
+    if EXPECTED ~= actual and EXPECTED ~= here and EXPECTED ~= here .. ':' .. to_iso(twin.committed) then
+      local version = EXPECTED:match('^%w+:(%d+)$') or EXPECTED:match('^%w+:(%d+):') or EXPECTED
       local is_number = version == '0' or version:find('^[1-9]%d*$')
       refuse('CONFLICT', ('{"expected":%s,"actual":%s}'):format(is_number and version or quote(EXPECTED), actual))
     end

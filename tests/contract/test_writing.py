@@ -171,6 +171,31 @@ def test_modify_is_not_taken_in_by_a_twin_made_again(twin: StateManager, writer:
     assert twin.get_current_state()["n"] == 101
 
 
+def test_modify_is_not_taken_in_by_a_twin_that_was_set_back(
+    twin: StateManager, writer: StateManager, raw: redis.Redis
+) -> None:
+    """As a failover does: the same epoch, the same version, another commit."""
+    twin.set_state({"n": 0})
+    keys = [getattr(twin.keys, name) for name in ("state", "history", "meta", "rules", "schema", "ids", "times")]
+    copy = {key: raw.dump(key) for key in keys}
+    twin.update_state({"n": 1})
+    seen = []
+
+    def change(state: dict[str, Any]) -> None:
+        seen.append(state["n"])
+        if len(seen) == 1:
+            for key, value in copy.items():
+                raw.delete(key)
+                if value is not None:
+                    raw.restore(key, 0, value)
+            writer.update_state({"n": 100})
+        state["n"] += 1
+
+    assert twin.modify(change).version == 3
+    assert seen == [1, 100]
+    assert twin.get_current_state()["n"] == 101
+
+
 def test_modify_gives_up_after_its_attempts(twin: StateManager, writer: StateManager) -> None:
     """Bounded: then it is a StateConflict, with both versions."""
     twin.set_state({"n": 0})
