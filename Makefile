@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo cluster test test-faults bench check format clean
+.PHONY: help demo cluster test test-faults fuzz bench check format clean
 help:
 	@echo "make demo      several workers on one twin, checked at the end   (make demo ARGS='--workers 8 --seconds 20')"
 	@echo "make cluster   three masters with a replica each on this machine, until Ctrl-C   (make cluster ARGS='--port 7100')"
 	@echo "make test      the tests, on the bundled server and on redis-server where there is one"
 	@echo "make test-faults   those of them that break things: servers, networks, disks, clocks"
+	@echo "make fuzz      looks for bad input that does harm, other input in each run   (make fuzz MINUTES=30)"
 	@echo "make bench     measures everything beside its rivals, in some 10 minutes   (make bench ARGS='--quick')"
 	@echo "make check     ruff, format and types"
 	@echo "make format    puts the code in order"
@@ -25,6 +26,9 @@ test: $(VENV)/.installed-dev
 
 test-faults: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest tests/faults tests/fuzz $(addprefix tests/contract/test_,repair.py acl.py rights.py) $(ARGS)
+
+fuzz: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(ARGS)
 
 bench: $(VENV)/.installed-bench
 	@$(BIN)/python -m benchmarks $(ARGS)

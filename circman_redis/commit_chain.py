@@ -127,7 +127,7 @@ def merged(state: str, patch: str) -> str:
     """The state with the patch merged in; empty where one of them is no JSON."""
     try:
         return merge_text(state, patch) if patch.startswith("{") else ""
-    except InvalidJSON:
+    except (InvalidJSON, RecursionError):
         return ""
 
 

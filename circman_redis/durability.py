@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from circman_redis.errors import UsageError
+from circman_redis.shown import shown
 
 Kind = Literal["none", "replicas", "fsync"]
 
@@ -26,15 +27,15 @@ class Durability:
     replicas: int = 0
 
     @classmethod
-    def of(cls, text: str) -> Durability:
+    def of(cls, text: object) -> Durability:
         """That which ``none``, ``replicas:N`` or ``fsync`` says.
 
         Raises:
             UsageError: it says something else.
         """
-        found = _TEXT.fullmatch(str(text))
+        found = _TEXT.fullmatch(text) if isinstance(text, str) else None
         if not found:
-            raise UsageError(f"durability={text!r}: use 'none', 'replicas:N' (N from 1 on) or 'fsync'")
+            raise UsageError(f"durability={shown(text)}: use 'none', 'replicas:N' (N from 1 on) or 'fsync'")
         return cls("replicas", int(found[1])) if found[1] else cls("fsync" if text == "fsync" else "none")
 
     def command(self, seconds: float) -> tuple[str | int, ...]:

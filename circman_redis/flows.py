@@ -40,6 +40,7 @@ from circman_redis.models import LEVELS, TwinState
 from circman_redis.protocol import Call
 from circman_redis.results import Commit, Snapshot, State, TwinConfig
 from circman_redis.settings import LONGEST_HISTORY, LONGEST_NAME, History, Settings
+from circman_redis.shown import shown
 from circman_redis.timestamps import format_timestamp, microseconds, parse_timestamp
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ class Options:
     def __post_init__(self) -> None:
         version: object = self.expected_version
         if version is not None and not (_is_whole(version) and version >= 0):
-            raise UsageError(f"expected_version={version!r}: a version is a whole number, 0 for no state yet")
+            raise UsageError(f"expected_version={shown(version)}: a version is a whole number, 0 for no state yet")
         _check_name("actor", self.actor)
         _check_name("commit_id", self.commit_id)
 
@@ -198,13 +199,13 @@ class Twin:
     def set_history_length(self, length: int) -> Flow[None]:
         """Changes how many superseded commits are kept; a shorter history is trimmed at once."""
         if not (_is_whole(length) and 1 <= length <= LONGEST_HISTORY):
-            raise UsageError(f"history_length={length!r}: use a whole number of at least 1")
+            raise UsageError(f"history_length={shown(length)}: use a whole number of at least 1")
         yield from self._change({"history_length": length})
 
     def set_history(self, form: str) -> Flow[None]:
         """Changes how superseded commits are kept from now on, full or compact."""
         if form not in get_args(History):
-            raise UsageError(f"history={form!r}: use one of {', '.join(get_args(History))}")
+            raise UsageError(f"history={shown(form)}: use one of {', '.join(get_args(History))}")
         yield from self._change({"history": form})
 
     def want(self, settings: Mapping[str, int | str]) -> Flow[None]:
@@ -223,7 +224,7 @@ class Twin:
         compiled = rules.compile_model(model)
         level = validation or self.config.validation
         if level not in LEVELS:
-            raise UsageError(f"validation={level!r}: use one of {', '.join(LEVELS)}")
+            raise UsageError(f"validation={shown(level)}: use one of {', '.join(LEVELS)}")
         if not force and compiled.checks(level) == "python":
             snapshot: Snapshot = yield protocol.snapshot(self.keys)
             if snapshot.version:
@@ -295,8 +296,10 @@ class Twin:
             if not isinstance(deltas, Mapping):
                 raise UsageError(f"deltas: a dict of JSON Pointer to number is wanted, not {type(deltas).__name__}")
             for pointer, delta in deltas.items():
-                if str(pointer) != pointer:
-                    raise UsageError(f"adjust at {pointer!r}: a JSON Pointer is text, such as /cells/0/temperature")
+                if not isinstance(pointer, str):
+                    raise UsageError(
+                        f"adjust at {shown(pointer)}: a JSON Pointer is text, such as /cells/0/temperature"
+                    )
                 patch.split_pointer(pointer)
                 if isinstance(delta, bool):
                     raise InvalidJSON(f"adjust at {pointer}: {delta!r} is not a number to add")
@@ -311,11 +314,11 @@ class Twin:
     def modify(self, change: Callable[[State], Any], options: Options, attempts: int) -> Flow[Commit]:
         """Reads, changes, commits if nobody was faster, else again."""
         if not callable(change):
-            raise UsageError(f"change={change!r}: a function that gets the state is wanted")
+            raise UsageError(f"change={shown(change)}: a function that gets the state is wanted")
         if inspect.iscoroutinefunction(change):
-            raise UsageError(f"change={change!r}: a plain function is wanted; await what it needs before")
+            raise UsageError(f"change={shown(change)}: a plain function is wanted; await what it needs before")
         if not (_is_whole(attempts) and attempts >= 1):
-            raise UsageError(f"attempts={attempts!r}: use a whole number of at least 1")
+            raise UsageError(f"attempts={shown(attempts)}: use a whole number of at least 1")
         while True:
             attempts -= 1
             snapshot: Snapshot = yield protocol.snapshot(self.keys)
@@ -496,7 +499,7 @@ def _host_and_process(process: int) -> str:
 
 def _check_name(name: str, text: object) -> None:
     if text is not None and not (isinstance(text, str) and 1 <= _size(text) <= LONGEST_NAME):
-        raise UsageError(f"{name}={text!r}: use 1 to {LONGEST_NAME} bytes of text")
+        raise UsageError(f"{name}={shown(text)}: use 1 to {LONGEST_NAME} bytes of text")
 
 
 def _size(text: str) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from circman_redis.errors import UsageError
+from circman_redis.shown import shown
 
 DEFAULT_PREFIX = "circman"
 DEFAULT_TWIN = "default"
@@ -32,9 +33,10 @@ class TwinKeys:
 
     def __post_init__(self) -> None:
         for name, value, allowed in (("twin id", self.twin, _TWIN), ("prefix", self.prefix, _PREFIX)):
-            if not allowed.fullmatch(value):
+            given: object = value
+            if not isinstance(given, str) or not allowed.fullmatch(given):
                 longest = 128 if allowed is _TWIN else 64
-                raise UsageError(f"{name} {value!r}: use 1 to {longest} of A-Z a-z 0-9 _ . : -")
+                raise UsageError(f"{name} {shown(value)}: use 1 to {longest} of A-Z a-z 0-9 _ . : -")
 
     def _key(self, part: str) -> str:
         return f"{self.prefix}:{{{self.twin}}}:{part}"

@@ -194,6 +194,8 @@ class StateManager(Manager):
     ) -> list[Commit]:
         """Merges up to 1,000 updates in one round trip: a version each, all or none.
 
+        Fewer where the states are large: over 16 MiB of states in one call are refused with StateTooLarge.
+
         Arguments and errors are those of `set_state`; commit n is recorded with the id ``<commit_id>#n``.
         """
         options = Options(expected_version, actor, commit_id, durability)

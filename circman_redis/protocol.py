@@ -360,7 +360,7 @@ def parse(call: Call[T], reply: Any, keys: TwinKeys) -> T:
     """
     try:
         return call.parse(reply)
-    except (ValueError, TypeError, KeyError) as error:  # InvalidJSON is one too
+    except (TypeError, ValueError, LookupError, AttributeError) as error:  # bytes that are no text, no number, ...
         place = call.keys[0] if call.keys else call.target
         message = f"twin {keys.twin!r}: {place} holds what no commit wrote: {error}"
         raise errors.CorruptTwin(message) from error
@@ -526,7 +526,9 @@ def _bad_json(details: dict[str, Any], twin: str) -> StateError:
 
 def _too_large(details: dict[str, Any], twin: str) -> StateError:
     if "max_bytes" not in details:
-        message = f"{twin}: {details['commits']} commits in one call; at most {details['most']} (and at least 1)"
+        message = (
+            f"{twin}: {details['commits']} commits of its size in one call; at most {details['most']} (and at least 1)"
+        )
     else:
         message = f"{twin}: {details['bytes']} bytes are over its limit of {details['max_bytes']} (max_bytes)"
     return errors.StateTooLarge(message, details)

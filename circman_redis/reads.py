@@ -14,6 +14,7 @@ from circman_redis.keys import TwinKeys
 from circman_redis.patch import Change
 from circman_redis.protocol import Call
 from circman_redis.results import HistoryEntry, State, TwinConfig
+from circman_redis.shown import shown
 from circman_redis.timestamps import format_timestamp, parse_timestamp
 
 
@@ -91,7 +92,7 @@ def at_time(keys: TwinKeys, timestamp: str | datetime) -> Call[State | None]:
             raise TypeError("a datetime or ISO 8601 text is wanted")  # noqa: TRY301 - said in one place
         text = format_timestamp(moment)
     except (ValueError, TypeError) as error:
-        raise UsageError(f"timestamp={timestamp!r}: {error}") from error
+        raise UsageError(f"timestamp={shown(timestamp)}: {error}") from error
     return protocol.at_time(keys, text)
 
 
@@ -118,4 +119,4 @@ def _whole(name: str, number: Any) -> int | None:
             raise TypeError  # noqa: TRY301 - an int to Python only
         return operator.index(number)
     except TypeError:
-        raise UsageError(f"{name}={number!r}: use a whole number") from None
+        raise UsageError(f"{name}={shown(number)}: use a whole number") from None

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from circman_redis.durability import Durability
 from circman_redis.errors import UsageError
 from circman_redis.keys import DEFAULT_PREFIX, DEFAULT_TWIN
+from circman_redis.shown import shown
 from circman_redis.urls import Location
 
 LONGEST_HISTORY = 10**15 - 1
@@ -161,4 +162,4 @@ def _source(location: tuple[int | str, ...], given: dict[str, Any]) -> str:
         return f"CIRCMAN_{name.upper()}"
     if name in {"password", "redis_url"}:  # there may be a password in it
         return ARGUMENTS.get(name, name)
-    return f"{ARGUMENTS.get(name, name)}={given[name]!r}"
+    return f"{ARGUMENTS.get(name, name)}={shown(given[name])}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ _KNOWN = (
     "redis+sentinel://h1:26379,h2:26379/service or redis+cluster://h1:7000,h2:7000"
 )
 _ENCODE = "it cannot be read; in a password write / as %2F, # as %23, ? as %3F, @ as %40, [ as %5B"
+
+_STRAY_SECRET = re.compile(r"(password=)[^&]*", re.IGNORECASE)  # of a URL that was written wrongly
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,8 @@ def without_password(url: str) -> str:
         rest = f"{user}@{rest}" if at and user else rest
     path, question, query = rest.partition("?")
     options = [one for one in query.split("&") if not _is_secret(one.partition("=")[0])]
-    return scheme + mark + path + (question if any(options) else "") + "&".join(options)
+    text = scheme + mark + path + (question if any(options) else "") + "&".join(options)
+    return _STRAY_SECRET.sub(r"\1", text)
 
 
 def _is_secret(option: str) -> bool:
@@ -161,7 +165,10 @@ def named_folder(url: str | None) -> Path | None:
     """The folder that the URL of an embedded server names; None for the user's own."""
     if url is None or url == EMBEDDED:
         return None
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise UsageError(f"url {without_password(url)!r}: {_ENCODE}") from None
     path = unquote(parts.netloc + parts.path)
     if not path.startswith("/"):
         raise UsageError(f"url {without_password(url)!r}: name the folder by its full path, embedded:///some/folder")

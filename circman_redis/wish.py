@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from circman_redis import patch as patches
 from circman_redis.errors import UsageError
 from circman_redis.results import read_position
+from circman_redis.shown import shown
 
 Source: TypeAlias = Literal["channel", "keyspace"]
 
@@ -58,19 +59,21 @@ class Wish:
         """
         if isinstance(paths, str):
             paths = (paths,)
+        if paths is not None and not isinstance(paths, Iterable):
+            raise UsageError(f"paths={shown(paths)}: use JSON Pointers")
         return cls(since, None if paths is None else tuple(paths), source, timeout, heartbeat, pulse)
 
     def __post_init__(self) -> None:
         for path in self.paths or ():
             if not isinstance(path, str):
-                raise UsageError(f"paths: {path!r} is no JSON Pointer")
+                raise UsageError(f"paths: {shown(path)} is no JSON Pointer")
             patches.split_pointer(path)
         if self.source not in ("channel", "keyspace"):
-            raise UsageError(f"source={self.source!r}: use 'channel' or 'keyspace'")
+            raise UsageError(f"source={shown(self.source)}: use 'channel' or 'keyspace'")
         for name in ("timeout", "heartbeat", "pulse"):
             seconds: object = getattr(self, name)
             if seconds is not None and not is_seconds(seconds):
-                raise UsageError(f"{name}={seconds!r}: use a number of seconds")
+                raise UsageError(f"{name}={shown(seconds)}: use a number of seconds")
         self.start()
 
     def start(self) -> tuple[str, int | None, str]:
@@ -81,7 +84,10 @@ class Wish:
         """
         if self.since is None:
             return "", None, ""
+        given: object = self.since
         try:
-            return read_position(str(self.since))
-        except ValueError as error:
-            raise UsageError(f"since={self.since!r}: use a version, or the position of an event") from error
+            if not isinstance(given, int | str):
+                raise TypeError  # noqa: TRY301 - said in one place
+            return read_position(str(given))
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"since={shown(self.since)}: use a version, or the position of an event") from error

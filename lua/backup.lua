@@ -4,7 +4,7 @@
 -- ARGV  none
 -- Returns {epoch, head version, number of history entries, head record, state, schema ('' for none),
 --          {setting, value, ...}, {rule's place, rule, ...}}, or nil where there is no state
--- Errors  CIRCMAN_CORRUPT
+-- Errors  CIRCMAN_BAD_JSON (not its keys) CIRCMAN_CORRUPT
 local STATE, HISTORY, META, RULES, SCHEMA = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 -- @include base
 -- @include record
@@ -27,4 +27,4 @@ local function backup()
   }
 end
 
-return answer(backup, 'string list hash hash string')
+return answer(backup, 'string list hash hash string', 5, 0)

@@ -23,7 +23,7 @@ end
 
 local function page()
   if not (AT .. ' ' .. BEFORE):find('^[1-9]%d* [1-9]%d*$') then
-    refuse('BAD_JSON', '{"reason":' .. quote('no versions: ' .. AT .. ' ' .. BEFORE) .. '}')
+    refuse('BAD_JSON', '{"reason":' .. told('no versions: ' .. AT .. ' ' .. BEFORE) .. '}')
   end
   local newest, epoch, head = read_head()
   if newest < AT + 0 then return { epoch or '', '', 0 } end
@@ -43,4 +43,4 @@ local function page()
   return reply
 end
 
-return answer(page, 'string list hash')
+return answer(page, 'string list hash', 3, 2)

@@ -33,4 +33,4 @@ local function clear()
   return removed
 end
 
-return answer(clear, 'string list hash zset')
+return answer(clear, 'string list hash zset', 5, 1)

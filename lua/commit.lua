@@ -9,7 +9,7 @@
 --       4 actor, up to 128 bytes ('' for none)
 --       5 hash of the model that the caller goes by ('' for whatever the twin has)
 --       6 age: milliseconds since this call was first sent (0 the first time)
---       7.. one JSON object per commit, at most 1000:
+--       7.. one JSON object per commit, at most 1000, and no more once the states that they make are over 16 MiB:
 --           set, import: the state; merge: the merge patch (RFC 7396); adjust: {"/json/pointer": number to add}
 -- Returns {epoch, duplicate (0 or 1; 2 where the server takes no writes now, so that a WAIT behind it would wait for
 --          nothing), committed_at, version of the first commit, timestamp of each as JSON text}
@@ -26,9 +26,11 @@ local FIRST_BODY, MAX_MESSAGE = 7, 32768 -- a longer event leaves its body out
 -- @include twin
 -- @include channel
 -- @include ids
+-- @include keywords
 -- @include usual
 
 local MOST_BODIES = 1000
+local MOST_MADE = 16777216 -- bytes of states that one call makes, but for its first: nobody else is served meanwhile
 local LATE = 60000000 -- microseconds: so long after a retry was refused, the first attempt may still arrive
 local TRIM_TIMES_EVERY = 64 -- versions
 local FULL_EVERY = 16 -- versions: in a compact history, a state is never more patches away than this
@@ -316,12 +318,15 @@ local function commit_all()
   twin.committed_json, twin.actor = '"' .. twin.committed_at .. '"', ACTOR == '' and 'null' or quote(ACTOR)
   twin.rules = twin.model_hash and {} or { [''] = true } -- with no model nobody misses the rule for the root
   local first, latest, many = twin.version + 1, twin.stamp, #ARGV > FIRST_BODY and ID ~= ''
-  local commits, entries = {}, {}
+  local commits, entries, made = {}, {}, 0
   for i = FIRST_BODY, #ARGV do
+    if made > MOST_MADE then
+      refuse('TOO_LARGE', ('{"commits":%d,"most":%d}'):format(#ARGV - FIRST_BODY + 1, i - FIRST_BODY))
+    end
     local head, state = twin.head, twin.state
     local commit = advance(twin, ARGV[i], many and ID .. '#' .. (i - FIRST_BODY + 1) or ID)
     if head then entries[#entries + 1] = superseded(twin, commit, head, state) end
-    commits[#commits + 1] = commit
+    commits[#commits + 1], made = commit, made + #twin.state
   end
   if first == 1 then start_epoch(twin) end
 
@@ -361,4 +366,4 @@ local function commit_again()
   error(result, 0)
 end
 
-return answer(AGE == '0' and commit_all or commit_again, 'string list hash hash hash hash zset')
+return answer(AGE == '0' and commit_all or commit_again, 'string list hash hash hash hash zset', 8, 6)

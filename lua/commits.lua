@@ -14,7 +14,7 @@ local BEFORE, LIMIT = ARGV[1], ARGV[2]
 
 local function whole_number(text, default)
   if text == '' then return default end
-  if not text:find('^%-?%d+$') then refuse('BAD_JSON', '{"reason":' .. quote('no whole number: ' .. text) .. '}') end
+  if not text:find('^%-?%d+$') then refuse('BAD_JSON', '{"reason":' .. told('no whole number: ' .. text) .. '}') end
   return tonumber(text)
 end
 
@@ -37,4 +37,4 @@ local function commits()
   return reply
 end
 
-return answer(commits, 'string list hash')
+return answer(commits, 'string list hash', 3, 2)

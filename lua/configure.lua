@@ -18,6 +18,7 @@ local MODE, SETTINGS, MODEL, NEW_RULES, NEW_SCHEMA = ARGV[1], ARGV[2], ARGV[3], 
 -- @include utf8
 -- @include json
 -- @include merge
+-- @include keywords
 -- @include rules
 -- @include record
 -- @include twin
@@ -85,4 +86,4 @@ local function configure()
   return publish and 1 or 0
 end
 
-return answer(configure, 'string list hash hash string')
+return answer(configure, 'string list hash hash string', 5, 5)

@@ -31,4 +31,4 @@ local function delete()
   return twin.version
 end
 
-return answer(delete, '')
+return answer(delete, '', 9, 1)

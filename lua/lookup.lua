@@ -17,7 +17,7 @@ local function wanted_version(head_version)
   if HOW == 'head' then return head_version end
   if HOW == 'version' and WANTED:find('^%d+$') then return tonumber(WANTED) end
   local us = HOW == 'time' and from_iso(WANTED)
-  if not us then refuse('BAD_JSON', '{"reason":' .. quote('no time or version: ' .. HOW .. ' ' .. WANTED) .. '}') end
+  if not us then refuse('BAD_JSON', '{"reason":' .. told('no time or version: ' .. HOW .. ' ' .. WANTED) .. '}') end
   -- Each member's score is below that of all newer ones, so the last one not after the time is the newest.
   return tonumber(redis.call('ZREVRANGEBYSCORE', TIMES, ('%.0f'):format(us), '-inf', 'LIMIT', 0, 1)[1])
 end
@@ -33,4 +33,4 @@ local function lookup()
   return { epoch, mixed and with_states({ found }, version, head_version, bytes)[1] or found }
 end
 
-return answer(lookup, 'string list hash zset')
+return answer(lookup, 'string list hash zset', 4, 2)

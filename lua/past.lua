@@ -14,7 +14,7 @@ local FIRST, LAST = ARGV[1], ARGV[2]
 
 local function past()
   if not (FIRST .. ' ' .. LAST):find('^%-?%d+ %-?%d+$') then
-    refuse('BAD_JSON', '{"reason":' .. quote('no places: ' .. FIRST .. ' ' .. LAST) .. '}')
+    refuse('BAD_JSON', '{"reason":' .. told('no places: ' .. FIRST .. ' ' .. LAST) .. '}')
   end
   local newest, _, _, bytes, mixed = read_head()
   local first = tonumber(FIRST)
@@ -24,4 +24,4 @@ local function past()
   return mixed and with_states(texts, newest - first - 1, newest, bytes) or texts
 end
 
-return answer(past, { 'string', 'list', 'hash' })
+return answer(past, 'string list hash', 3, 2)

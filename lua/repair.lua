@@ -188,4 +188,4 @@ local function repair()
   return commit(cjson.decode(COMMIT), now)
 end
 
-return answer(repair, '')
+return answer(repair, '', 17, 13)

@@ -16,6 +16,7 @@ local TOKEN, MODE, ENTRIES, ACTOR = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 -- @include time
 -- @include utf8
 -- @include json
+-- @include keywords
 -- @include members
 -- @include channel
 -- @include notice
@@ -109,4 +110,4 @@ local function restore()
   return twin.epoch
 end
 
-return answer(restore, 'string list hash hash string hash hash zset hash list zset')
+return answer(restore, 'string list hash hash string hash hash zset hash list zset', 12, 4)

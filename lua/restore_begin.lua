@@ -17,6 +17,7 @@ local TOKEN, KEPT_MS, NEW_STATE, HEAD, SETTINGS, NEW_RULES, NEW_SCHEMA =
 -- @include time
 -- @include utf8
 -- @include json
+-- @include keywords
 -- @include members
 -- @include stored
 
@@ -68,4 +69,4 @@ local function begin()
   return facts.version
 end
 
-return answer(begin, 'string hash list zset')
+return answer(begin, 'string hash list zset', 4, 7)

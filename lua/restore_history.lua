@@ -69,4 +69,4 @@ local function take()
   return lowest
 end
 
-return answer(take, 'string hash list zset')
+return answer(take, 'string hash list zset', 4, 2)

@@ -23,7 +23,7 @@ local function record_of(text) return text:sub(1, patch_end(text)) .. '}' end
 local function resume()
   local newest, epoch, head, bytes, mixed = read_head()
   if LAST ~= '' and not LAST:find('^%d+$') then
-    refuse('BAD_JSON', '{"reason":' .. quote('no version: ' .. LAST) .. '}')
+    refuse('BAD_JSON', '{"reason":' .. told('no version: ' .. LAST) .. '}')
   end
   if newest == 0 then return false end
   local last = tonumber(LAST == '' and newest or LAST)
@@ -65,4 +65,4 @@ local function resume()
   return reply
 end
 
-return answer(resume, 'string list hash')
+return answer(resume, 'string list hash', 3, 2)

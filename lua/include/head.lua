@@ -8,7 +8,8 @@ local function read_head()
   if not m[1] and redis.call('EXISTS', STATE) == 1 then
     corrupt(META, 'is missing, while there is a state: something else wrote it')
   end
-  if not version or (m[1] and not (m[2] and m[3])) then
+  local is_one = version and version % 1 == 0 and version >= 0 and version < 9007199254740992 -- 2^53
+  if not is_one or (m[1] and not (m[2] and m[3])) then
     corrupt(META, 'holds what no commit wrote: something else wrote it')
   end
   return version, m[2], m[3], m[4], m[5]

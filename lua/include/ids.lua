@@ -33,7 +33,7 @@ local function recognised(twin)
   end
   local since = twin.ids_since
   if since > 0 and (sent_before(since, twin.now) or made_before(since)) then
-    refuse('EXPIRED', ('{"id":%s,"remembered_since":"%s","age":%s,"committed":%.0f}')
+    refuse('EXPIRED', ('{"id":%s,"remembered_since":"%s","age":%.0f,"committed":%.0f}')
       :format(quote(ID), to_iso(since), AGE, twin.committed))
   end
 end

@@ -1,6 +1,6 @@
 -- members: a small JSON object as names and texts, and what they have to be.
 
-local function bad_argument(reason) refuse('BAD_JSON', '{"reason":' .. quote(reason) .. '}') end
+local function bad_argument(reason) refuse('BAD_JSON', '{"reason":' .. told(reason) .. '}') end
 
 -- The members of a JSON object as name, text, name, text, ...
 local function members_of(text)
@@ -45,7 +45,12 @@ end
 local function rules_of(text)
   local rules = members_of(text)
   for i = 1, #rules, 2 do
-    if rules[i + 1]:byte() ~= 123 then bad_argument('the rule at "' .. rules[i] .. '" is not a JSON object') end
+    local text = rules[i + 1]
+    if text:byte() ~= 123 then bad_argument('the rule at "' .. rules[i] .. '" is not a JSON object') end
+    local ok, rule = pcall(cjson.decode, text)
+    if not ok or not is_rule(rule) then
+      bad_argument('the rule at "' .. rules[i] .. '" has a keyword that is not what it should be: ' .. text)
+    end
   end
   return rules
 end

@@ -5,6 +5,7 @@
 -- Every violation is collected: {"pointer":...,"keyword":...,"rule":{...},"value":...}.
 local KIND = { [34] = 'string', [91] = 'array', [102] = 'boolean', [110] = 'null', [116] = 'boolean', [123] = 'object' }
 local MOST_FIELDS = 4000 -- per HMGET: Lua's stack holds about 8,000
+local MOST_TOLD = 262144 -- bytes of violations; those beyond are left out: each repeats its rule, which may be long
 
 -- How an object of a patch stands to the state: its members were merged into those that were there; it made a
 -- new object, and its nulls vanished; or it stands as it is, with its nulls (a set, an item of an array).
@@ -21,22 +22,29 @@ local function has_type(types, kind, text)
   return types == kind or (types == 'integer' and kind == 'number' and tonumber(text) == math.floor(tonumber(text)))
 end
 
--- Whether the value is one of the JSON scalars `candidates`.
-local function among(candidates, kind, text)
+-- The JSON scalars `candidates` as keys of a table, so that a long enum on many members is not gone through for each.
+local function set_of(candidates)
+  local set = {}
   for _, candidate in ipairs(candidates) do
-    local same
+    local kind = type(candidate)
     if candidate == cjson.null then
-      same = kind == 'null'
-    elseif type(candidate) == 'boolean' then
-      same = text == tostring(candidate)
-    elseif type(candidate) == 'number' then
-      same = kind == 'number' and tonumber(text) == candidate
-    else
-      same = kind == 'string' and plain(text:sub(2, -2)) == candidate
+      set.null = true
+    elseif kind == 'boolean' then
+      set[tostring(candidate)] = true
+    elseif kind == 'string' then
+      set['"' .. candidate] = true
+    elseif kind == 'number' and candidate == candidate then -- cjson reads NaN, which is no key
+      set[candidate] = true
     end
-    if same then return true end
   end
-  return false
+  return set
+end
+
+-- Whether the value is one of the scalars in `set`.
+local function among(set, kind, text)
+  if kind == 'number' then return set[tonumber(text)] end
+  if kind == 'string' then return set['"' .. plain(text:sub(2, -2))] end
+  return kind ~= 'object' and kind ~= 'array' and set[text]
 end
 
 -- Calls `violate` with each keyword of `rule` that the value breaks; its type was checked before.
@@ -53,7 +61,7 @@ local function check_keywords(rule, text, kind, violate)
     if rule.maxLength and length > rule.maxLength then violate('maxLength') end
   end
   if rule.enum and not among(rule.enum, kind, text) then violate('enum') end
-  if rule.const ~= nil and not among({ rule.const }, kind, text) then violate('const') end
+  if rule.const and not among(rule.const, kind, text) then violate('const') end
   if rule.format == 'date-time' and kind == 'string' and not from_iso(plain(text:sub(2, -2))) then violate('format') end
 end
 
@@ -61,16 +69,18 @@ end
 --   standing: MERGED, MADE or WHOLE; strict: whether the level is strict
 --   rule_texts(places): the rules' JSON texts, false where there is none
 local function violations_of(tree, standing, strict, rule_texts)
-  local violations, rules, texts = {}, {}, {}
+  local violations, rules, texts, bytes = {}, {}, {}, 0
   local check_value, at_depth, at_place, at_value
 
   -- Adds a violation at the value that is looked at.
   local function violate(keyword)
+    if bytes > MOST_TOLD then return end
     local value = at_value
     if type(value) == 'table' then value = write_json(value) end
     if value and #value > 200 then value = quote(('(%d bytes)'):format(#value)) end
-    violations[#violations + 1] = ('{"pointer":%s,"keyword":"%s","rule":%s,"value":%s}')
+    local violation = ('{"pointer":%s,"keyword":"%s","rule":%s,"value":%s}')
       :format(pointer(at_depth), keyword, texts[at_place], value or 'null')
+    violations[#violations + 1], bytes = violation, bytes + #violation
   end
 
   -- Reads the rules at those of `places` that are not known yet.
@@ -91,7 +101,9 @@ local function violations_of(tree, standing, strict, rule_texts)
         if text then
           local place = unknown[start + i - 1]
           local ok, rule = pcall(cjson.decode, text)
-          if not ok or type(rule) ~= 'table' then corrupt(RULES, 'the rule at "' .. place .. '" is not a JSON object') end
+          if not ok or not is_rule(rule) then corrupt(RULES, 'the rule at "' .. place .. '" is none: something else wrote it') end
+          rule.enum = rule.enum and set_of(rule.enum)
+          rule.const = rule.const ~= nil and set_of({ rule.const }) or nil
           rules[place], texts[place] = rule, text
         end
       end

@@ -1,6 +1,6 @@
 -- stored: reads what commits stored before, strictly: no other text gets into a twin by way of a backup.
 
-local function bad_copy(reason) refuse('BAD_JSON', '{"reason":' .. quote(reason) .. '}') end
+local function bad_copy(reason) refuse('BAD_JSON', '{"reason":' .. told(reason) .. '}') end
 
 -- The tree of a JSON object that has to be in the stored form.
 local function read_stored(text, what)

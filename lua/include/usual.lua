@@ -77,7 +77,7 @@ local function surely_fits(rules, json, text, date)
   if not rule then
     local ok
     ok, rule = pcall(cjson.decode, json)
-    if not ok or type(rule) ~= 'table' or rule.enum or rule.const ~= nil then return false end
+    if not ok or not is_rule(rule) or rule.enum or rule.const ~= nil then return false end
     rules[json] = rule
   end
   if not text then return rule.type == 'object' end

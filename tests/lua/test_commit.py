@@ -212,10 +212,12 @@ def test_a_call_without_a_body_is_refused(raw: RawTwin) -> None:
 
 def test_a_call_without_arguments_is_refused(raw: RawTwin) -> None:
     """An error that names what is missing, as for any other call without a body."""
-    with raw.refused("TOO_LARGE"):
+    with raw.refused("BAD_JSON"):
         raw.call("commit")
-    with raw.refused("TOO_LARGE"):
+    with raw.refused("BAD_JSON"):
         raw.call("commit", "merge", "", "")
+    with raw.refused("TOO_LARGE"):
+        raw.call("commit", "merge", "", "", "", "", 0)
 
 
 def test_a_batch_is_one_commit_per_body(raw: RawTwin) -> None:
