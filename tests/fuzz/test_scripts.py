@@ -6,7 +6,7 @@ import pytest
 
 from circman_redis import errors, protocol, scripts
 from tests.fuzz.junk import LARGE, drawn, fuzz, junk
-from tests.fuzz.support import BODIES, KEYS, MOST_MS, RUNTIME_ERROR, TOKEN, Subject
+from tests.fuzz.support import BODIES, KEYS, MOST_MS, RUNTIME_ERROR, TOKEN, Subject, key
 from tests.lua.support import SCRIPT_KEYS
 from tests.lua.test_headers import header_of
 from tests.property.texts import Decisions
@@ -53,7 +53,7 @@ def right_of(name: str) -> list[list[bytes]]:
 
 
 def keys_of(name: str) -> list[str]:
-    return [getattr(KEYS, key) for key in SCRIPT_KEYS[name]]
+    return [key(one) for one in SCRIPT_KEYS[name]]
 
 
 def arguments(draw: Decisions, name: str) -> list[bytes]:
