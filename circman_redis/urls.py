@@ -91,7 +91,8 @@ def _locate_many(kind: Kind, url: str, scheme: str, rest: str) -> Location:
     if kind == "cluster" and database not in {"", "0"}:
         raise UsageError(f"url {without_password(url)!r}: a cluster has one database, 0")
     options = _parse(f"redis://{credentials}{at}host/{database}?{query}")
-    del options["host"]
+    if options.pop("host", None) != "host":
+        raise ValueError("credentials that end the host's part of a URL")
     if scheme.startswith("rediss"):
         options["ssl"] = True
     sentinel_options = {name.removeprefix("sentinel_"): options.pop(name) for name in [*options] if "sentinel_" in name}
@@ -158,7 +159,10 @@ def embedded_folder(url: str | None) -> Path:
         from circman_redis._embedded_folder import default_folder  # noqa: PLC0415 - needs what only the extra brings
 
         folder = default_folder()
-    return folder.resolve()
+    try:
+        return folder.resolve()
+    except ValueError as error:  # a null byte, or text that no file system holds
+        raise UsageError(f"url {without_password(url or EMBEDDED)!r}: no name of a folder: {error}") from error
 
 
 def named_folder(url: str | None) -> Path | None:
