@@ -92,7 +92,7 @@ def _locate_many(kind: Kind, url: str, scheme: str, rest: str) -> Location:
         raise UsageError(f"url {without_password(url)!r}: a cluster has one database, 0")
     options = _parse(f"redis://{credentials}{at}host/{database}?{query}")
     if options.pop("host", None) != "host":
-        raise ValueError("what stands before the hosts is no user and password")
+        raise ValueError("credentials that end the host's part of a URL")
     if scheme.startswith("rediss"):
         options["ssl"] = True
     sentinel_options = {name.removeprefix("sentinel_"): options.pop(name) for name in [*options] if "sentinel_" in name}
@@ -161,8 +161,8 @@ def embedded_folder(url: str | None) -> Path:
         folder = default_folder()
     try:
         return folder.resolve()
-    except (ValueError, OSError) as error:  # a null byte, half a character, a link that leads to itself
-        raise UsageError(f"url {without_password(url or EMBEDDED)!r}: no folder can have this name") from error
+    except ValueError as error:  # a null byte, or text that no file system holds
+        raise UsageError(f"url {without_password(url or EMBEDDED)!r}: no name of a folder: {error}") from error
 
 
 def named_folder(url: str | None) -> Path | None:

@@ -19,13 +19,13 @@ from tests.servers import contents
 KEYS = TwinKeys("fuzzed")
 
 
-def key(name: str) -> str:
-    """The key of the twin that a script calls so; those that a repair keeps aside have a time in their name."""
+def key_of(name: str) -> str:
+    """The key that a script's header calls so."""
     kept = name.removeprefix("kept_")
-    return getattr(KEYS, name) if kept == name else KEYS.kept(getattr(KEYS, kept), "1")
+    return str(getattr(KEYS, name) if kept == name else KEYS.kept(getattr(KEYS, kept), "1"))
 
 
-ALL_KEYS = [key(name) for name in dict.fromkeys(name for names in SCRIPT_KEYS.values() for name in names)]
+ALL_KEYS = [key_of(name) for name in dict.fromkeys(name for names in SCRIPT_KEYS.values() for name in names)]
 TOKEN = "0123456789abcdef"
 MOST_MS = 50
 RUNTIME_ERROR = re.compile(r"user_script|attempt to|bad argument|stack overflow|too many results|malformed|f_\w{40}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
@@ -396,7 +398,9 @@ def test_the_command_line(subject: Subject, draw: Decisions) -> None:
     if "--url" in arguments:
         return
     environment = {"CIRCMAN_REDIS_URL": f"unix://{socket}", "CIRCMAN_TWIN": KEYS.twin}
-    result = CliRunner().invoke(main, arguments, env=environment, input=junk(draw).decode(errors="replace"))
+    runner = CliRunner()
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # some of them write files
+        result = runner.invoke(main, arguments, env=environment, input=junk(draw).decode(errors="replace"))
     assert result.exit_code in {0, 1, 2}, (arguments, result.output)
     assert result.exception is None or isinstance(result.exception, SystemExit), (arguments, result.exception)
     assert "Traceback" not in result.output

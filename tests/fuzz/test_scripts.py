@@ -6,7 +6,7 @@ import pytest
 
 from circman_redis import errors, protocol, scripts
 from tests.fuzz.junk import LARGE, drawn, fuzz, junk
-from tests.fuzz.support import BODIES, KEYS, MOST_MS, RUNTIME_ERROR, TOKEN, Subject, key
+from tests.fuzz.support import BODIES, KEYS, MOST_MS, RUNTIME_ERROR, TOKEN, Subject, key_of
 from tests.lua.support import SCRIPT_KEYS
 from tests.lua.test_headers import header_of
 from tests.property.texts import Decisions
@@ -53,7 +53,7 @@ def right_of(name: str) -> list[list[bytes]]:
 
 
 def keys_of(name: str) -> list[str]:
-    return [key(one) for one in SCRIPT_KEYS[name]]
+    return [key_of(key) for key in SCRIPT_KEYS[name]]
 
 
 def arguments(draw: Decisions, name: str) -> list[bytes]:
@@ -98,7 +98,7 @@ def check(subject: Subject, name: str, keys: list[str], args: list[bytes], befor
     if slow:
         subject.client.slowlog_reset()
         cost = subject.cost_of(name, keys, args)
-        assert cost < MOST_MS, f"{name}: {cost:.0f} ms"
+        assert cost < MOST_MS, f"{name}: {cost:.0f} ms, {[arg[:40] for arg in args]}"
         subject.client.slowlog_reset()
         subject.put_back()
     return error
@@ -112,11 +112,11 @@ def test_any_bytes_as_arguments(subject: Subject, name: str, draw: Decisions) ->
 
 
 @pytest.mark.parametrize("name", scripts.NAMES)
-def test_a_hundred_kilobytes_of_anything(subject: Subject, name: str) -> None:
-    """At every place, in the place of what is right: below 50 ms. What has to be read takes longer in proportion."""
+def test_a_lot_of_anything(subject: Subject, name: str) -> None:
+    """At every place, 50 kB in the place of what is right. The worst takes some 0.45 us per byte: a megabyte takes longer."""
     right, before = right_of(name), subject.dump()
     for what in LARGE:
-        large = LARGE[what]()[:100_000]
+        large = LARGE[what]()[:50_000]
         for at in range(len(right)):
             args = [choices[0] if choices else b"" for choices in right]
             args[at] = large
