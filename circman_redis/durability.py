@@ -71,11 +71,13 @@ class ServerFacts:
         eviction: the maxmemory-policy.
         can_fsync: whether it has WAITAOF, and an append-only file to wait for.
         version: its name and version.
+        is_node: whether it is a node of a cluster.
     """
 
     eviction: str | None = None
     can_fsync: bool | None = None
     version: str = "the server"
+    is_node: bool = False
 
     @property
     def may_evict(self) -> bool:
@@ -91,6 +93,5 @@ def read_info(text: str) -> ServerFacts:
     known = "aof_enabled" in facts and "redis_version" in facts
     # WAITAOF came with Redis 7.2; Valkey began there, and goes by that number where clients ask for Redis's.
     new_enough = tuple(int(part) for part in re.findall(r"\d+", version)[:2]) >= (7, 2)
-    return ServerFacts(
-        facts.get("maxmemory_policy"), new_enough and facts["aof_enabled"] == "1" if known else None, name
-    )
+    can_fsync = new_enough and facts["aof_enabled"] == "1" if known else None
+    return ServerFacts(facts.get("maxmemory_policy"), can_fsync, name, facts.get("cluster_enabled") == "1")

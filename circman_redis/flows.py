@@ -82,6 +82,7 @@ class Twin:
     settings: Settings
     model: type[BaseModel] | None = None
     config: TwinConfig = field(default_factory=TwinConfig)
+    sharded: bool = False  # whether the way to it is that of a cluster
     facts: ServerFacts = field(default_factory=ServerFacts)
     known: int = 0  # when the newest commit was made that this manager knows of, in microseconds by the server's clock
     compiled: rules.CompiledModel | None = field(init=False, default=None)
@@ -154,6 +155,11 @@ class Twin:
             raise
         except StoreError:
             return  # not everybody may look
+        if self.facts.is_node and not self.sharded:
+            raise UsageError(
+                f"twin {self.keys.twin!r}: this is one node of a cluster, and has not every twin: use the cluster's "
+                "URL, redis+cluster://host:port,host:port, or a RedisCluster client"
+            )
         self._durability(None)
         if self.facts.may_evict:
             said = f"twin {self.keys.twin!r}: {self.facts.version} has maxmemory-policy {self.facts.eviction}"

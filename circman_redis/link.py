@@ -121,6 +121,7 @@ class Link:
     async def _open(self) -> AsyncDriver:
         store = self._adopted or await connect_async(self._twin.settings)
         driver = AsyncDriver(store, self._twin.keys, self._unsure)
+        self._twin.sharded = store.sharded
         try:
             await driver.drive(self._twin.open())
         except BaseException:

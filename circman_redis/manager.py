@@ -116,6 +116,7 @@ class StateManager(Manager):
     def _begin(self, asked: Asked) -> None:
         store = self._store(asked)
         self._driver = Driver(store, self.keys)
+        self._twin.sharded = store.sharded
         try:
             self._driver.drive(self._twin.open())
         except BaseException:

@@ -47,6 +47,7 @@ class Session:
         self.twin = Twin(self.keys, self.settings, load_model(target.model) if target.model else None)
         self._driver = Driver(connect(self.settings), self.keys)
         self.store = self._driver.store
+        self.twin.sharded = self.store.sharded
         self._opened = False
 
     def run(self, call: Call[T]) -> T:

@@ -10,7 +10,7 @@ import pytest
 import redis
 from redis.crc import key_slot
 
-from circman_redis import StateManager
+from circman_redis import StateManager, UsageError
 from tests.contract import test_following as following
 from tests.contract import test_reading as reading
 from tests.contract import test_writing as writing
@@ -37,6 +37,17 @@ def cases_of(module: ModuleType) -> dict[str, object]:
 
 
 globals().update(cases_of(writing) | cases_of(reading) | cases_of(following))
+
+
+@pytest.mark.parametrize("how", ["url", "client"])
+def test_one_node_is_not_the_cluster(manager: Managers, cluster: Cluster, twin_id: str, how: str) -> None:
+    """Whoever names one node would reach a third of the twins, and hear no events: it is said at once."""
+    node = cluster.nodes[0]
+    with (
+        redis.Redis(unix_socket_path=str(node.socket)) as client,
+        pytest.raises(UsageError, match=r"redis\+cluster://"),
+    ):
+        manager(twin_id, **({"url": f"redis://{node.address}"} if how == "url" else {"client": client}))
 
 
 @dataclass
