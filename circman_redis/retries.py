@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from redis import retry
 from redis.asyncio import retry as async_retry
-from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.backoff import EqualJitterBackoff, NoBackoff
 
 from circman_redis.upstream import is_passing
 
@@ -51,7 +51,7 @@ class _Tries:
     def __init__(self, retries: int | None, deadline: float) -> None:
         self._retries = retries
         self._deadline = deadline
-        self._backoff = ExponentialWithJitterBackoff(cap=LONGEST_REST, base=0.05)
+        self._backoff = EqualJitterBackoff(cap=LONGEST_REST, base=0.05)
         self.failures = 0
 
     def rest(self, error: Exception) -> float:
