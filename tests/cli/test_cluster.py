@@ -22,7 +22,7 @@ from circman_redis.local_cluster import BUS_OFFSET, NODES, LocalCluster
 from tests.cli.conftest import process
 from tests.servers import wait_until
 
-pytestmark = pytest.mark.xdist_group("topology")
+pytestmark = pytest.mark.xdist_group("clusters")
 
 system_random = random.SystemRandom()  # whatever hypothesis makes of the other one
 

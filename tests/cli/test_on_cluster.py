@@ -15,7 +15,7 @@ from tests.cli.test_demo import VERIFIED, begun, demo
 from tests.servers import lanes
 from tests.topology import Cluster
 
-pytestmark = pytest.mark.xdist_group("topology")
+pytestmark = pytest.mark.xdist_group("clusters")
 
 TWINS = ("a", "b", "c", "d", "e")  # on all three masters
 

@@ -18,7 +18,7 @@ from tests.contract.conftest import Managers
 from tests.servers import lanes, wait_until
 from tests.topology import Cluster, Node
 
-pytestmark = pytest.mark.xdist_group("topology")
+pytestmark = pytest.mark.xdist_group("clusters")
 
 OF_ONE_SERVER = {
     # Who changes a user, a setting or a connection does so on one node.

@@ -17,7 +17,7 @@ from tests.servers import lanes
 from tests.topology import Node, ReplicaSet
 from tests.topology.clock import Clock
 
-pytestmark = pytest.mark.xdist_group("topology")
+pytestmark = pytest.mark.xdist_group("sentinels")
 
 HOUR = 3600
 WINDOWS = 2 * 2048 + 10

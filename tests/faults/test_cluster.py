@@ -20,7 +20,7 @@ from tests.faults.journaled import Writer, check, start
 from tests.servers import lanes, wait_until
 from tests.topology import Cluster, Node
 
-pytestmark = pytest.mark.xdist_group("topology")
+pytestmark = pytest.mark.xdist_group("clusters")
 
 ACTORS = {"w0": "sync", "w1": "sync", "w2": "async", "w3": "async"}
 

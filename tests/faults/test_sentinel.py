@@ -20,7 +20,7 @@ from tests.servers import lanes, wait_until
 from tests.topology import Namespaces, Node, ReplicaSet
 from tests.topology.replicas import role
 
-pytestmark = pytest.mark.xdist_group("topology")
+pytestmark = pytest.mark.xdist_group("sentinels")
 
 WRITERS: dict[str, dict[str, Any]] = {
     "one": {"mode": "sync", "work": "adjust"},

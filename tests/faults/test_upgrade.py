@@ -13,7 +13,7 @@ from tests.servers import lanes, version_of, wait_until
 from tests.topology import Node, ReplicaSet
 
 pytestmark = [
-    pytest.mark.xdist_group("topology"),
+    pytest.mark.xdist_group("sentinels"),
     pytest.mark.skipif("redis" not in lanes(), reason="needs a redis-server to upgrade from"),
 ]
 

@@ -26,7 +26,7 @@ from tests.servers import lanes, wait_until
 from tests.topology import Node, ReplicaSet
 from tests.topology.replicas import in_sync, role
 
-pytestmark = pytest.mark.xdist_group("topology")
+pytestmark = pytest.mark.xdist_group("sentinels")
 
 SHORT = 1.0
 AMPLE = 60.0
