@@ -22,6 +22,30 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 _numbers = itertools.count()
 
+SEVERAL_SERVERS = {"topology", "clusters", "sentinels"}
+"""The groups of tests that start replica sets and clusters, and wait for failovers."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--thorough", action="store_true", help="the slow half too: clusters and failovers on each lane")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without --thorough, what takes several servers runs on the bundled one only."""
+    if config.getoption("--thorough"):
+        return
+    slow = [item for item in items if _is_slow(item)]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if not _is_slow(item)]
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    if item.get_closest_marker("thorough"):
+        return True
+    group = item.get_closest_marker("xdist_group")
+    lane = getattr(item, "callspec", None) and item.callspec.params.get("lane")  # type: ignore[attr-defined]
+    return group is not None and group.args[0] in SEVERAL_SERVERS and lane == "redis"
+
 
 def pytest_report_header() -> list[str]:
     found = [f"{lane} {version_of(binary)}" for lane, binary in lanes().items()]
@@ -46,13 +70,17 @@ def servers() -> Iterator[dict[str, Server]]:
             server.stop()
 
 
+class _Clusters(dict[str, Cluster]):
+    def __missing__(self, lane: str) -> Cluster:
+        self[lane] = Cluster(lanes()[lane], options=("--notify-keyspace-events", "K$lhg")).start()
+        return self[lane]
+
+
 @pytest.fixture(scope="session")
 def clusters() -> Iterator[dict[str, Cluster]]:
-    """One running cluster per lane, for tests that break nothing."""
-    running: dict[str, Cluster] = {}
+    """One running cluster per lane, from when it is asked for on; for tests that break nothing."""
+    running = _Clusters()
     try:
-        for lane, binary in lanes().items():
-            running[lane] = Cluster(binary, options=("--notify-keyspace-events", "K$lhg")).start()
         yield running
     finally:
         for one in running.values():

@@ -208,6 +208,7 @@ def test_a_single_server(stack: Stack) -> None:
 
 @runs
 @together
+@pytest.mark.thorough
 @pytest.mark.parametrize("stack", ["sentinel"], indirect=True)
 def test_replicas_and_sentinels(stack: Stack) -> None:
     """A master that is killed is replaced, and comes back as a replica; health checks tell each of these moments."""
@@ -295,6 +296,7 @@ def role(stack: Stack, name: str) -> str:
 
 @runs
 @together
+@pytest.mark.thorough
 @pytest.mark.parametrize("stack", ["cluster"], indirect=True)
 def test_a_cluster(stack: Stack) -> None:
     """Nodes are well once they are joined; all of them stopped and started again find each other."""

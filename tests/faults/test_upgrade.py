@@ -14,6 +14,7 @@ from tests.topology import Node, ReplicaSet
 
 pytestmark = [
     pytest.mark.xdist_group("sentinels"),
+    pytest.mark.thorough,
     pytest.mark.skipif("redis" not in lanes(), reason="needs a redis-server to upgrade from"),
 ]
 
