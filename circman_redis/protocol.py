@@ -360,6 +360,8 @@ def parse(call: Call[T], reply: Any, keys: TwinKeys) -> T:
     """
     try:
         return call.parse(reply)
+    except errors.NoState:
+        raise  # what it says is so
     except (TypeError, ValueError, LookupError, AttributeError) as error:  # bytes that are no text, no number, ...
         place = call.keys[0] if call.keys else call.target
         message = f"twin {keys.twin!r}: {place} holds what no commit wrote: {error}"

@@ -1,14 +1,16 @@
 -- twin: what stands in the meta hash, read and checked against the state, for scripts that write.
 
--- A whole number that is a time too, of the years 1 to 9999, in microseconds: with any other, to_iso makes no time.
-local function whole(number)
-  return number and number % 1 == 0 and number >= -62135596800000000 and number < 253402300800000000
+local function whole(number) return number and number % 1 == 0 end
+
+-- A time of the years 1 to 9999, in microseconds: with any other, to_iso makes no time.
+local function is_time(number)
+  return whole(number) and number >= -62135596800000000 and number < 253402300800000000
 end
 
 -- Whether the twin can be what our scripts wrote to meta.
 local function is_ours(twin)
-  local numbers = whole(twin.version) and whole(twin.committed) and whole(twin.calls) and whole(twin.max_bytes)
-    and whole(twin.ids_since) and twin.version >= 0 and twin.version < 9007199254740992 -- 2^53
+  local numbers = whole(twin.version) and is_time(twin.committed) and whole(twin.calls) and whole(twin.max_bytes)
+    and is_time(twin.ids_since) and twin.version >= 0 and twin.version < 9007199254740992 -- 2^53
   if not (numbers and whole(twin.history_length) and twin.history_length > 0) then return false end
   if twin.entries and not (whole(twin.entries) and twin.entries >= 0) then return false end
   if not twin.head then return true end
