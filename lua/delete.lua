@@ -25,7 +25,7 @@ local function delete()
   local epoch = m[2] and is_utf8(m[2]) and m[2] or ''
   local twin = { version = whole(m[1]), epoch = epoch, committed = whole(m[3]) }
   check_right('UNLINK', unpack(KEYS, 1, 8))
-  check_notice(in_cluster())
+  check_notice()
   local removed = redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
   if removed > 0 then notice(twin, 'delete') end
   return twin.version

@@ -55,7 +55,7 @@ local function read_staged()
   }
 end
 
-local function check_rights(sharded)
+local function check_rights()
   check_right('SET', STATE, '')
   check_right('UNLINK', HISTORY, META, RULES, SCHEMA, IDS, OLD_IDS, TIMES, RESTORE)
   check_right('HSET', META, '', '')
@@ -66,7 +66,7 @@ local function check_rights(sharded)
   check_right('PERSIST', HISTORY)
   check_right('PERSIST', TIMES)
   check_right('ZADD', TIMES, '0', '0')
-  check_notice(sharded)
+  check_notice()
 end
 
 -- Commit ids are forgotten: a retry of what was first sent before the copy's newest commit is refused, for it may be in it.
@@ -78,7 +78,7 @@ local function write(twin)
   redis.call('HSET', META, 'version', twin.version_text, 'epoch', twin.epoch, 'head', twin.head, 'bytes', #twin.state,
     'stamp', twin.stamp, 'committed', twin.committed_text, 'calls', 0, 'ids_since', since, 'ids_rotated', since,
     'entries', twin.entries)
-  if twin.sharded then redis.call('HSET', META, 'sharded', '1') end
+  if in_cluster() then redis.call('HSET', META, 'sharded', '1') end
   if twin.settings[1] then redis.call('HSET', META, unpack(twin.settings)) end
   write_pairs(RULES, twin.rules)
   if twin.schema ~= '' then redis.call('SET', SCHEMA, twin.schema) end
@@ -101,8 +101,7 @@ local function restore()
   if before then return before end
   check_free()
   local twin = read_staged()
-  twin.sharded = in_cluster()
-  check_rights(twin.sharded)
+  check_rights()
   local now = ('%.0f'):format(server_time(twin.committed))
   twin.epoch = ('%x'):format(now) .. TOKEN:sub(1, 8)
   write(twin)

@@ -6,9 +6,9 @@ local function check_actor()
 end
 
 -- To be called before the first write.
-local function check_notice(sharded)
+local function check_notice()
   check_right('TIME', '')
-  check_right(publish_command(sharded), EVENTS, '')
+  check_right(publish_command(in_cluster()), EVENTS, '')
 end
 
 local function notice(twin, op)
