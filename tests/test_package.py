@@ -87,6 +87,9 @@ def test_the_compose_files_workers_work_on_one_twin(server: Server) -> None:
         for name in ("environment", "line", "worker", "worker")
     ]
     try:
+        for process in running:  # each is at work, and not still being imported
+            assert process.stdout
+            assert " works on the twin " in process.stdout.readline()
         with StateManager("demo", url=server.url) as twin:
             wait_until(lambda: len({str(one.actor).partition("-")[0] for one in twin.get_commits()}) == 3)
     finally:
