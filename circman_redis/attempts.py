@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from circman_redis import protocol
+from circman_redis import protocol, refusals
 from circman_redis.protocol import Call
 from circman_redis.upstream import is_lost
 
@@ -83,6 +83,6 @@ class Attempts:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if error is None:
             self._unsure.forget(self._commit_id)
-        elif self._lost and self._first_sent is not None and not protocol.is_ours(str(error)):
+        elif self._lost and self._first_sent is not None and not refusals.is_ours(str(error)):
             # What the server says answers no other attempt, whose answer was lost; what the script says does.
             self._unsure.remember(self._commit_id, self._first_sent)

@@ -10,7 +10,7 @@ from dataclasses import replace as replaced
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, NamedTuple
 
-from circman_redis import protocol
+from circman_redis import refusals
 from circman_redis.backup_file import (
     EndRecord,
     EntryRecord,
@@ -38,7 +38,7 @@ from circman_redis.errors import (
 )
 from circman_redis.flows import Flow
 from circman_redis.keys import DEFAULT_PREFIX, TwinKeys
-from circman_redis.protocol import Call
+from circman_redis.protocol import Call, pairs_of
 from circman_redis.timestamps import format_timestamp
 
 _ATTEMPTS = 5  # at a twin that is deleted, cleared or set back meanwhile
@@ -121,10 +121,9 @@ def lay_by(keys: TwinKeys, token: str, entries: Sequence[bytes]) -> Call[int]:
 
 def finish(keys: TwinKeys, token: str, entries: int, actor: str, *, replace: bool) -> Call[str]:
     """Puts all that was laid by in the place of the twin (restore.lua); its new epoch."""
-    (*stored, events) = protocol.delete(keys, "").keys
     return Call(
         "restore",
-        (*stored, *_staging(keys), events),
+        (*keys.stored.values(), *_staging(keys), keys.events),
         (token, "replace" if replace else "new", entries, actor),
         bytes.decode,
     )
@@ -137,7 +136,7 @@ def discard(keys: TwinKeys) -> Call[int]:
 
 def is_there(keys: TwinKeys) -> Call[bool]:
     """Whether there is anything of the twin (EXISTS)."""
-    return Call("EXISTS", protocol.delete(keys, "").keys[:-1], (), bool)
+    return Call("EXISTS", tuple(keys.stored.values()), (), bool)
 
 
 def _staging(keys: TwinKeys) -> tuple[str, ...]:
@@ -148,13 +147,9 @@ def _moment(keys: TwinKeys, reply: list[Any]) -> Moment:
     epoch, version, entries, head, state, schema, settings, rules = reply
     record = TwinRecord(
         *(keys.twin, epoch.decode(), version),
-        *(settings_text(_pairs(settings)), head, rules_text(_pairs(rules)), schema, state),
+        *(settings_text(pairs_of(settings)), head, rules_text(pairs_of(rules)), schema, state),
     )
     return Moment(record, entries, head.partition(b',"committed_at":"')[2].partition(b'"')[0])
-
-
-def _pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:
-    return list(zip(flat[::2], flat[1::2], strict=True))
 
 
 # --- backup ------------------------------------------------------------------------------------------------------
@@ -178,7 +173,7 @@ def read_twin(keys: TwinKeys, writer: Writer, write: Callable[[bytes], object]) 
     """
     found: Moment | None = yield moment(keys)
     if found is None:
-        raise protocol.no_state(keys)
+        raise refusals.no_state(keys)
     record = found.record
     line = writer.twin(record)
     _check(keys, line, record)

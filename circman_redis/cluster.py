@@ -12,11 +12,10 @@ import redis
 import redis.asyncio
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisClusterException
 
-from circman_redis.errors import StoreError
 from circman_redis.pool import Pool, SharedPool
 from circman_redis.retries import NO_ASYNC_RETRY, NO_RETRY, Retry
 from circman_redis.sending import AsyncSender, Sender
-from circman_redis.upstream import advice_on, kind_of
+from circman_redis.upstream import ours
 
 MOST_REDIRECTS = 16
 """How often one call is sent to where another node says."""
@@ -264,8 +263,7 @@ def _explained(name: str) -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
-        kind: type[StoreError] = kind_of(error)
-        raise kind(f"{name}: {error}{advice_on(error)}") from error
+        raise ours(error, name) from error
 
 
 def _for_reading(connection: Any) -> None:

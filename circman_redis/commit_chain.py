@@ -69,6 +69,12 @@ class Record(NamedTuple):
     committed: int
 
 
+def read_digest(text: str) -> tuple[int, str] | None:
+    """The version and the SHA-1 that meta has of the newest state that no patch made; None where it has none."""
+    version, _, digest = text.partition(":")
+    return (int(version), digest) if digest and re.fullmatch(r"-?\d{1,18}", version, re.ASCII) else None
+
+
 _NOTHING = Entry(0, None, 0, 0.0, None, "{}")
 _json = JSONDecoder(parse_int=str, parse_float=str)
 

@@ -18,7 +18,6 @@ from circman_redis.results import Disagreement
 from circman_redis.verify import verify
 
 _SETTINGS = ("save", "appendfsync", "notify-keyspace-events")
-_KEYS = ("state", "history", "meta", "rules", "schema", "ids", "old_ids", "times")
 
 # The numbers of the commands, of those in ARGV, that the user may not run.
 _MISSING_RIGHTS = """
@@ -214,7 +213,7 @@ def read_twin(store: Store, keys: TwinKeys) -> TwinFacts:
 
 
 def _read_expiring(client: Client, keys: TwinKeys, facts: TwinFacts) -> None:
-    names = [getattr(keys, part) for part in _KEYS]
+    names = list(keys.stored.values())
     with client.pipeline(transaction=False) as pipe:
         for name in names:
             pipe.pttl(name)

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import redis
 from redis.exceptions import NoScriptError, ResponseError
 
-from circman_redis import observing, protocol, scripts
+from circman_redis import observing, protocol, refusals, scripts
 from circman_redis.attempts import Attempts, Unsure
 from circman_redis.connection import AsyncStore, Store
 from circman_redis.errors import CircmanError, NotPermitted, StoreUnavailable, Unconfirmed, UsageError
@@ -72,7 +72,7 @@ class _Wire(Generic[S]):
             target: the script or the command, for the message.
             commit_id: of the commit that was under way.
         """
-        ours = protocol.error_of(str(error), self._keys)
+        ours = refusals.error_of(str(error), self._keys)
         if ours:
             return ours
         kind = kind_of(error)

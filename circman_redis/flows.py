@@ -19,7 +19,7 @@ from typing import Any, TypeGuard, TypeVar, get_args
 
 from pydantic import BaseModel
 
-from circman_redis import checks, observing, patch, protocol, rules
+from circman_redis import checks, observing, patch, protocol, refusals, rules
 from circman_redis.codec import NOT_AN_OBJECT, JSONText, check_text, compact, decode, encode
 from circman_redis.durability import NONE, Durability, ServerFacts
 from circman_redis.errors import (
@@ -357,7 +357,7 @@ class Twin:
         """
         expected = options.expected_version
         if expected is not None and expected > snapshot.version:
-            raise protocol.conflict(self.keys, expected, snapshot.version)
+            raise refusals.conflict(self.keys, expected, snapshot.version)
         return snapshot.version if expected is None else expected
 
     @staticmethod
@@ -453,7 +453,7 @@ class Twin:
             snapshot: Snapshot = yield protocol.snapshot(self.keys)
             expected = self._expected(snapshot, options)
             if op == "adjust" and not snapshot.version:
-                raise protocol.no_state(self.keys)
+                raise refusals.no_state(self.keys)
             for state in results(snapshot.state):
                 self._refuse(state)
             try:

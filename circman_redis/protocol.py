@@ -1,4 +1,4 @@
-"""Pure: what is wanted becomes a Call, a reply becomes a value, an error reply becomes an error.
+"""Pure: what is wanted becomes a Call, a reply becomes a value; ``refusals.py`` has the errors.
 
 Nothing here talks to Redis; ``lua/README.md`` has the other side of each call.
 """
@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from circman_redis import errors
+from circman_redis import errors, refusals
 from circman_redis.codec import decode, encode
 from circman_redis.durability import NONE, Durability, ServerFacts, read_info
-from circman_redis.errors import StateError, Violation
 from circman_redis.keys import TwinKeys
 from circman_redis.results import Commit, HistoryEntry, Page, Snapshot, State, TwinConfig
 from circman_redis.rules import CompiledModel
@@ -97,8 +96,7 @@ def commit(
         age_ms: milliseconds since the call was first sent.
         durability: what it waits for.
     """
-    expected = "" if expected_version is None else str(expected_version)
-    expected = expected_position or expected
+    expected = expected_position or ("" if expected_version is None else str(expected_version))
     return Call(
         "commit",
         (keys.state, keys.history, keys.meta, keys.rules, keys.ids, keys.old_ids, keys.times, keys.events),
@@ -269,17 +267,7 @@ def clear(keys: TwinKeys, actor: str) -> Call[int]:
 
 def delete(keys: TwinKeys, actor: str) -> Call[int]:
     """Removes the twin; the version that it had (delete.lua)."""
-    all_keys = (
-        keys.state,
-        keys.history,
-        keys.meta,
-        keys.rules,
-        keys.schema,
-        keys.ids,
-        keys.old_ids,
-        keys.times,
-    )
-    return Call("delete", (*all_keys, keys.events), (actor,), int)
+    return Call("delete", (*keys.stored.values(), keys.events), (actor,), int)
 
 
 def fingerprint(keys: TwinKeys) -> Call[str]:
@@ -376,7 +364,7 @@ def _object(value: Any) -> State:
 
 def _some_state(reply: bytes | None, keys: TwinKeys) -> bytes:
     if reply is None:
-        raise no_state(keys)
+        raise refusals.no_state(keys)
     return reply
 
 
@@ -398,15 +386,21 @@ def _parse_config(reply: list[bytes | None]) -> TwinConfig:
     return TwinConfig(**{name: parse(text) for (name, parse), text in found if text is not None})
 
 
+def pairs_of(reply: Mapping[Any, Any] | Sequence[Any]) -> list[tuple[Any, Any]]:
+    """The pairs in a reply: RESP2 has one list of all their parts, RESP3 a map, or a list of pairs."""
+    if isinstance(reply, Mapping):
+        return list(reply.items())
+    flat = [part for one in reply for part in (one if isinstance(one, list | tuple) else [one])]
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
 def _parse_notifications(reply: Mapping[Any, Any] | list[Any]) -> str:
-    flat = list(reply) if isinstance(reply, list) else [part for pair in reply.items() for part in pair]
-    value = flat[1] if len(flat) > 1 else b""  # RESP2 has a list, RESP3 a map
+    value = next((value for _, value in pairs_of(reply)), b"")
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _parse_rules(reply: Mapping[bytes, bytes] | list[bytes]) -> Mapping[str, Any]:
-    pairs = zip(reply[::2], reply[1::2], strict=True) if isinstance(reply, list) else reply.items()  # RESP2, RESP3
-    return {place.decode(): decode(rule) for place, rule in pairs}
+    return {place.decode(): decode(rule) for place, rule in pairs_of(reply)}
 
 
 def _parse_page(reply: list[Any] | None, keys: TwinKeys) -> Page | None:
@@ -469,109 +463,3 @@ def _lookup(keys: TwinKeys, how: str, wanted: Arg, found: Callable[[str, bytes],
         lambda reply: found(reply[0].decode(), reply[1]) if reply else missing,
         is_reading=True,
     )
-
-
-# --- errors ------------------------------------------------------------------------------------------------
-
-
-def is_ours(message: str) -> bool:
-    """Whether an error reply is one of a script's own."""
-    return message.partition(" ")[0] in ERRORS
-
-
-def error_of(message: str, keys: TwinKeys) -> StateError | None:
-    """The error that a script's error reply stands for, None where it is not one of ours."""
-    code, _, particulars = message.partition(" ")
-    make = ERRORS.get(code)
-    if make is None:
-        return None
-    details: dict[str, Any] = decode(particulars)
-    return make(details, f"twin {keys.twin!r}")
-
-
-def conflict(keys: TwinKeys, expected: int, actual: int) -> StateError:
-    """The error of a commit that expected another version, where that is known before it is sent."""
-    return _conflict({"expected": expected, "actual": actual}, f"twin {keys.twin!r}")
-
-
-def no_state(keys: TwinKeys) -> StateError:
-    """The error of what needs a state, where there is none yet."""
-    return _no_state({}, f"twin {keys.twin!r}")
-
-
-def _invalid(details: dict[str, Any], twin: str) -> StateError:
-    violations = [
-        Violation(one["pointer"], {one["keyword"]: _wanted(one)}, one["value"]) for one in details["violations"]
-    ]
-    said = "; ".join(map(str, violations))
-    return errors.StateValidationError(violations, f"{twin}: the commit breaks its rules: {said}", details)
-
-
-def _wanted(violation: dict[str, Any]) -> Any:
-    keyword = violation["keyword"]
-    return {"required": True, "additionalProperties": False}.get(keyword, violation["rule"].get(keyword))
-
-
-def _conflict(details: dict[str, Any], twin: str) -> StateError:
-    expected, actual = details["expected"], details["actual"]
-    found = f"is at version {actual}, not {expected}"
-    if expected == actual:
-        found = f"was made again, or set back by a failover, since version {expected} was read"
-    message = f"{twin} {found}: read it again, and decide again"
-    return errors.StateConflict(message, expected, actual)
-
-
-def _bad_json(details: dict[str, Any], twin: str) -> StateError:
-    place = f" at {details['pointer'] or '/'}" if "pointer" in details else ""
-    return errors.InvalidJSON(f"{twin}: refused{place}: {details['reason']}", details)
-
-
-def _too_large(details: dict[str, Any], twin: str) -> StateError:
-    if "max_bytes" not in details:
-        message = (
-            f"{twin}: {details['commits']} commits of its size in one call; at most {details['most']} (and at least 1)"
-        )
-    else:
-        message = f"{twin}: {details['bytes']} bytes are over its limit of {details['max_bytes']} (max_bytes)"
-    return errors.StateTooLarge(message, details)
-
-
-def _no_state(details: dict[str, Any], twin: str) -> StateError:
-    return errors.NoState(f"{twin} has no state yet: commit one with set_state or update_state", details)
-
-
-def _model(details: dict[str, Any], twin: str) -> StateError:
-    if not details["yours"]:
-        message = (
-            f"{twin} goes by model {details['model']!r}, some of whose checks only Python can make: "
-            "open it with model=<that class>"
-        )
-    else:
-        message = f"{twin}: the published model is {details['model'] or 'none'!r} ({details['published'] or '-'}), "
-        message += f"the caller's is another ({details['yours']}): publish_model() replaces the published one"
-    return errors.ModelMismatch(message, details)
-
-
-def _expired(details: dict[str, Any], twin: str) -> StateError:
-    message = (
-        f"{twin}: commit id {details['id']!r} was made or first sent before {details['remembered_since']}, "
-        "further back than ids are remembered: look in the history whether it was committed"
-    )
-    return errors.RetryExpired(message, details)
-
-
-def _corrupt(details: dict[str, Any], twin: str) -> StateError:
-    message = f"{twin}: key {details['key']} {details['reason']}: `circman-redis doctor` looks closer"
-    return errors.CorruptTwin(message, details)
-
-
-ERRORS: dict[str, Callable[[dict[str, Any], str], StateError]] = {
-    "CIRCMAN_CONFLICT": _conflict,
-    "CIRCMAN_INVALID": _invalid,
-    "CIRCMAN_BAD_JSON": _bad_json,
-    "CIRCMAN_TOO_LARGE": _too_large,
-    "CIRCMAN_NO_STATE": _no_state,
-    "CIRCMAN_MODEL": _model,
-    "CIRCMAN_EXPIRED": _expired,
-    "CIRCMAN_CORRUPT": _corrupt,
-}

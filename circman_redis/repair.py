@@ -15,12 +15,12 @@ from pydantic import BaseModel
 
 from circman_redis import protocol, repair_head, rules
 from circman_redis.codec import decode
-from circman_redis.commit_chain import Chain, Entry, read_entry
+from circman_redis.commit_chain import Chain, Entry, read_digest, read_entry
 from circman_redis.errors import InvalidJSON, StateConflict, UsageError
 from circman_redis.flows import Flow
 from circman_redis.keys import TwinKeys
 from circman_redis.models import TwinState
-from circman_redis.protocol import Call
+from circman_redis.protocol import Call, pairs_of
 from circman_redis.repair_head import KINDS, Asked, Facts, Head, Top
 from circman_redis.repair_plan import KINDS_IN_ORDER, Plan, plan_of
 from circman_redis.results import Disagreement, RepairReport
@@ -147,22 +147,13 @@ def _read(keys: TwinKeys, found: list[Disagreement]) -> Flow[Facts]:
 def _read_times(keys: TwinKeys) -> Flow[dict[str, float] | None]:
     if (yield Call("ZCARD", (keys.times,), (), int)) > _MOST_TIMES:
         return None
-    pairs = yield Call("ZRANGE", (keys.times,), (0, -1, "WITHSCORES"), _flat)
-    return {
-        member.decode(errors="replace"): float(score) for member, score in zip(pairs[::2], pairs[1::2], strict=True)
-    }
-
-
-def _flat(reply: Any) -> list[Any]:
-    if isinstance(reply, dict):
-        return [part for pair in reply.items() for part in pair]
-    return [part for one in reply for part in (one if isinstance(one, list | tuple) else [one])]
+    pairs = yield Call("ZRANGE", (keys.times,), (0, -1, "WITHSCORES"), pairs_of)
+    return {member.decode(errors="replace"): float(score) for member, score in pairs}
 
 
 def _fields(reply: Any) -> dict[str, str]:
     """The fields that are text."""
-    flat = _flat(reply)
-    pairs = ((_text(name), _text(value)) for name, value in zip(flat[::2], flat[1::2], strict=True))
+    pairs = ((_text(name), _text(value)) for name, value in pairs_of(reply))
     return {name: value for name, value in pairs if name is not None and value is not None}
 
 
@@ -208,7 +199,7 @@ def _read_past(facts: Facts, top: Top, head: Head) -> Flow[list[Entry]]:
     if newest is None or top.version != newest.version - 1 or not top.version:
         return []
     faults: list[Disagreement] = []
-    chain = Chain(facts.keys, faults, _digest(facts))
+    chain = Chain(facts.keys, faults, read_digest(facts.meta.get("digest", "")))
     chain.begin(newest)
     past: list[Entry] = []
     start, follows = top.skipped, True
@@ -234,8 +225,3 @@ def _breaks(entry: Entry | None, expected: int) -> bool:
 def _at_fault(one: Disagreement, head: int) -> int:
     """The version that a fault of the history is at; the head itself is well."""
     return min(one.version or 0, head - 1)
-
-
-def _digest(facts: Facts) -> tuple[int, str] | None:
-    version, _, digest = facts.meta.get("digest", "").partition(":")
-    return (int(version), digest) if digest and repair_head.is_number(version) else None

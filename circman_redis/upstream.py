@@ -142,6 +142,16 @@ def advice_on(error: BaseException) -> str:
     return ""
 
 
+def ours(error: Exception, place: str) -> StoreError:
+    """Our error, where nothing but the server is concerned; to be raised from the other.
+
+    Args:
+        error: what redis-py raised.
+        place: the server, for the message.
+    """
+    return kind_of(error)(f"{place}: {error}{advice_on(error)}")
+
+
 def _is_untrusted(error: BaseException | None) -> bool:
     """Whether the two do not trust each other, which does not get better; a handshake that was cut may."""
     found = _tls_error(error)

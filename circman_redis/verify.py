@@ -12,11 +12,11 @@ from typing import Any
 
 from circman_redis import protocol
 from circman_redis.codec import decode
-from circman_redis.commit_chain import ELSE, Chain, Entry, Record, Times, fault_of, read_entry, shown
+from circman_redis.commit_chain import ELSE, Chain, Entry, Record, Times, fault_of, read_digest, read_entry, shown
 from circman_redis.errors import CorruptTwin, InvalidJSON
 from circman_redis.flows import Flow
 from circman_redis.keys import TwinKeys
-from circman_redis.protocol import Call
+from circman_redis.protocol import Call, pairs_of
 from circman_redis.results import Disagreement, TwinConfig
 
 _LOOKS = 5  # at a twin that is deleted and made again meanwhile
@@ -75,12 +75,11 @@ def _present(reply: Sequence[bytes | None]) -> Meta:
 
 
 def _times(keys: TwinKeys) -> Call[list[tuple[bytes, float]]]:
-    return Call("ZRANGE", (keys.times,), (-_MOST_TIMES, -1, "WITHSCORES"), _pairs)
+    return Call("ZRANGE", (keys.times,), (-_MOST_TIMES, -1, "WITHSCORES"), _scores)
 
 
-def _pairs(reply: Sequence[Any]) -> list[tuple[bytes, float]]:
-    flat = [part for one in reply for part in (one if isinstance(one, list | tuple) else [one])]
-    return [(member, float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
+def _scores(reply: Sequence[Any]) -> list[tuple[bytes, float]]:
+    return [(member, float(score)) for member, score in pairs_of(reply)]
 
 
 def _head(keys: TwinKeys) -> Call[bytes | None]:
@@ -90,11 +89,7 @@ def _head(keys: TwinKeys) -> Call[bytes | None]:
 
 
 def _rules(keys: TwinKeys) -> Call[dict[bytes, bytes]]:
-    return Call("HGETALL", (keys.rules,), (), _by_name)
-
-
-def _by_name(reply: Any) -> dict[bytes, bytes]:
-    return dict(reply) if isinstance(reply, Mapping) else dict(zip(reply[::2], reply[1::2], strict=True))
+    return Call("HGETALL", (keys.rules,), (), lambda reply: dict(pairs_of(reply)))
 
 
 def _json(text: bytes) -> Any:
@@ -139,7 +134,7 @@ class Look:
             self._check_leftovers()
             return (yield from self._is_still(self.epoch))
         yield from self._check_rules(meta)
-        chain = Chain(self.keys, self.found, _digest(meta))
+        chain = Chain(self.keys, self.found, read_digest(meta.get("digest", b"").decode(errors="replace")))
         self.read = chain.read
         chain.times = self._check_times(members, meta, head)
         if head is not None:
@@ -296,11 +291,6 @@ def _history_length(meta: Meta) -> int:
 def _entries_left(meta: Meta) -> int | None:
     text = meta.get("entries", b"")
     return int(text) if _is_number(text) else None
-
-
-def _digest(meta: Meta) -> tuple[int, str] | None:
-    version, _, digest = meta.get("digest", b"").decode(errors="replace").partition(":")
-    return (int(version), digest) if digest and _is_number(version.encode()) else None
 
 
 def _closer(raw: bytes, wanted: int) -> str:

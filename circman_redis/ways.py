@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import redis
 import redis.asyncio
@@ -26,19 +26,28 @@ SENTINEL_PATIENCE = 1.0
 """Seconds to wait for a Sentinel at most: there are others."""
 
 
-class Way:
-    """To one server, or to the one that Sentinels name: makes the pools of connections to it."""
+class _AnyWay:
+    """What both ways know; an embedded server is started where none runs yet."""
+
+    _kind_of_sentinel: ClassVar[type[Any]]
+    _no_retry: ClassVar[object]
 
     def __init__(self, settings: Settings, where: Location) -> None:
         check_replica(settings, where.kind)
         self._where = where
         self._options = options_of(settings, where)
         self._server = _open_embedded(settings.redis_url) if where.kind == "embedded" else None
-        self._sentinel = None
+        self._sentinel: Any = None
         if where.kind == "sentinel":
-            options = _sentinel_options(self._options, where)
-            options["retry"] = NO_RETRY
-            self._sentinel = redis.sentinel.Sentinel(where.nodes, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+            options = {**_sentinel_options(self._options, where), "retry": self._no_retry}
+            self._sentinel = self._kind_of_sentinel(where.nodes, sentinel_kwargs=options)
+
+
+class Way(_AnyWay):
+    """To one server, or to the one that Sentinels name: makes the pools of connections to it."""
+
+    _kind_of_sentinel = redis.sentinel.Sentinel
+    _no_retry = NO_RETRY
 
     def pool(self, retry: object, *, is_master: bool = True, **forced: Any) -> Any:
         """Connections; ``forced`` is what the URL cannot change."""
@@ -60,20 +69,11 @@ class Way:
             self._server.close()
 
 
-class AsyncWay:
+class AsyncWay(_AnyWay):
     """The same for asyncio. It is made in a thread, for an embedded server may have to be started."""
 
-    def __init__(self, settings: Settings, where: Location) -> None:
-        check_replica(settings, where.kind)
-        self._where = where
-        self._options = options_of(settings, where)
-        self._server = _open_embedded(settings.redis_url) if where.kind == "embedded" else None
-        self._sentinel = None
-        if where.kind == "sentinel":
-            options = _sentinel_options(self._options, where)
-            options["retry"] = NO_ASYNC_RETRY
-            made = redis.asyncio.sentinel.Sentinel(where.nodes, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
-            self._sentinel = made
+    _kind_of_sentinel = redis.asyncio.sentinel.Sentinel
+    _no_retry = NO_ASYNC_RETRY
 
     def pool(self, retry: object, *, is_master: bool = True, shared: bool = True, **forced: Any) -> Any:
         """Connections, to be shared by tasks or not; ``forced`` is what the URL cannot change."""

@@ -135,7 +135,7 @@ def test_imports_go_down_the_table() -> None:
 
 def test_every_error_is_documented() -> None:
     """Each error that a script returns is in docs/wire.md and in lua/README.md."""
-    from circman_redis.protocol import ERRORS
+    from circman_redis.refusals import ERRORS
 
     wire, scripts = (ROOT / "docs" / "wire.md").read_text(), (ROOT / "lua" / "README.md").read_text()
     for name in ERRORS:

@@ -16,13 +16,13 @@ from circman_redis.cli._json import loads
 from circman_redis.cli._options import Target, Write
 from circman_redis.cli._read import load_model
 from circman_redis.driver import Driver
-from circman_redis.errors import CorruptTwin, StoreUnavailable, UsageError
+from circman_redis.errors import CorruptTwin, UsageError
 from circman_redis.flows import Flow, Options, Twin
 from circman_redis.keys import TwinKeys, state_keys_pattern, twin_of_state_key
 from circman_redis.protocol import Call
 from circman_redis.settings import Settings, read_password
 from circman_redis.subscription import Subscription
-from circman_redis.upstream import kind_of
+from circman_redis.upstream import ours
 from circman_redis.wish import Source, Wish
 
 T = TypeVar("T")
@@ -182,7 +182,5 @@ def explained(store: connection.Store) -> Iterator[Any]:
     """Lets what redis-py raises be an error of ours, where a command speaks with the server by itself."""
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise StoreUnavailable(f"{store.name}: {error}") from error
     except redis.RedisError as error:
-        raise kind_of(error)(f"{store.name}: {error}") from error
+        raise ours(error, store.name) from error

@@ -6,7 +6,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -20,7 +19,7 @@ from circman_redis.codec import decode
 from circman_redis.doctor_facts import node_name, server_name
 from circman_redis.errors import InvalidJSON
 from circman_redis.results import Snapshot
-from circman_redis.timestamps import parse_timestamp
+from circman_redis.timestamps import microseconds, parse_timestamp
 
 _PINGS = 5
 
@@ -173,11 +172,7 @@ def _rate(session: Session, head: Snapshot, info: Mapping[str, Any]) -> _Rate:
     try:
         entry = decode(oldest)
         version, since = int(entry["version"]), str(entry["committed_at"])
-        seconds = int(now) / 1e6 - _seconds(since)
+        seconds = (int(now) - microseconds(parse_timestamp(since))) / 1e6
     except (InvalidJSON, KeyError, TypeError, ValueError):
         return _Rate()  # no entry of ours: `doctor` says so
     return _Rate(round((head.version - version) / seconds, 3) if seconds > 0 else None, since)
-
-
-def _seconds(timestamp: str) -> float:
-    return (parse_timestamp(timestamp) - datetime.fromtimestamp(0, UTC)).total_seconds()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from circman_redis import errors, protocol, scripts
+from circman_redis import errors, refusals, scripts
 from tests.fuzz.junk import LARGE, drawn, fuzz, junk
 from tests.fuzz.support import BODIES, KEYS, MOST_MS, RUNTIME_ERROR, TOKEN, Subject, key_of
 from tests.lua.support import SCRIPT_KEYS
@@ -85,7 +85,7 @@ def check(subject: Subject, name: str, keys: list[str], args: list[bytes], befor
         assert not RUNTIME_ERROR.search(error), error
         code = error.partition(" ")[0]
         if code.startswith("CIRCMAN_"):
-            assert isinstance(protocol.error_of(error, KEYS), errors.StateError)
+            assert isinstance(refusals.error_of(error, KEYS), errors.StateError)
             assert code in header_of(name).errors, error
         if after != before:
             # A retry that is refused is remembered as refused: its id, and no more (docs/wire.md).

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 from pydantic import BaseModel
 
-from circman_redis import backup, errors, protocol, scripts
+from circman_redis import backup, errors, protocol, refusals, scripts
 from circman_redis.backup_file import TwinRecord
 from circman_redis.keys import TwinKeys
 from circman_redis.rules import compile_model
@@ -167,7 +167,7 @@ def test_the_readme_names_the_parts() -> None:
 
 def test_every_error_of_the_scripts_is_known_in_python_and_the_other_way_round() -> None:
     """One list on each side."""
-    assert set().union(*(codes_in(scripts.load(name).text) for name in scripts.NAMES)) == protocol.ERRORS.keys()
+    assert set().union(*(codes_in(scripts.load(name).text) for name in scripts.NAMES)) == refusals.ERRORS.keys()
 
 
 def corrupt(twin: RawTwin) -> None:
@@ -209,7 +209,7 @@ def test_every_error_becomes_its_exception(raw: RawTwin, case: str) -> None:
     kind, provoke = PROVOKED[case]
     reply = raw.error_of(lambda: provoke(raw))
     assert reply.startswith(f"{code_of(case)} {{")
-    error = protocol.error_of(reply, raw.keys)
+    error = refusals.error_of(reply, raw.keys)
     assert type(error) is kind
     assert raw.keys.twin in str(error)
     assert error.details
@@ -217,4 +217,4 @@ def test_every_error_becomes_its_exception(raw: RawTwin, case: str) -> None:
 
 def test_every_error_is_provoked() -> None:
     """Of those that Python knows, none is left out above."""
-    assert set(map(code_of, PROVOKED)) == protocol.ERRORS.keys()
+    assert set(map(code_of, PROVOKED)) == refusals.ERRORS.keys()

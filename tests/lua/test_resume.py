@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from circman_redis import patch, protocol
+from circman_redis import patch, protocol, refusals
 from circman_redis.codec import decode
 from circman_redis.errors import CorruptTwin
 from tests.lua.support import RawTwin
@@ -333,7 +333,7 @@ def test_a_junk_entry_that_begins_well(raw: RawTwin, rest: str) -> None:
         call = protocol.resume(raw.keys, last, state_known=state_known)
         said = raw.error_of(lambda last=last, known=state_known: resumed(raw, last, known))
         if said:
-            assert isinstance(protocol.error_of(said, raw.keys), CorruptTwin), said
+            assert isinstance(refusals.error_of(said, raw.keys), CorruptTwin), said
             continue
         with pytest.raises(CorruptTwin):
             protocol.parse(call, resumed(raw, last, state_known), raw.keys)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from circman_redis import protocol
+from circman_redis import protocol, refusals
 from circman_redis.errors import CircmanError, StoreError, StoreUnavailable
 from circman_redis.keys import TwinKeys
 from circman_redis.protocol import Call
@@ -323,6 +323,6 @@ class World:
             raise self._corrupt(self.keys.state, reason)
 
     def _corrupt(self, key: str, reason: str) -> CircmanError:
-        error = protocol.error_of("CIRCMAN_CORRUPT " + json.dumps({"key": key, "reason": reason}), self.keys)
+        error = refusals.error_of("CIRCMAN_CORRUPT " + json.dumps({"key": key, "reason": reason}), self.keys)
         assert error is not None
         return error

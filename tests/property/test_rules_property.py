@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from circman_redis import protocol
+from circman_redis import refusals
 from circman_redis.errors import StateValidationError, Violation
 from circman_redis.patch import join_pointer, merge
 from circman_redis.rules_check import check
@@ -110,7 +110,7 @@ def violations_of(twin: RawTwin, text: str, op: str) -> list[Violation]:
 
 
 def parsed(twin: RawTwin, reply: str) -> list[Violation]:
-    error = protocol.error_of(reply, twin.keys)
+    error = refusals.error_of(reply, twin.keys)
     assert isinstance(error, StateValidationError if reply else type(None)), reply
     return list(error.violations) if isinstance(error, StateValidationError) else []
 
