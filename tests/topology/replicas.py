@@ -12,9 +12,11 @@ from tests.topology.namespaces import Namespaces
 from tests.topology.nodes import Group, Node
 
 # In milliseconds, where Sentinel takes its time otherwise. With one ping in `down_after` it takes a master that is
-# a little late for dead, and fails over twice: to one that came back with what it knew before. And on a busy machine
-# it would take a pause of half a minute ("tilt") whenever it had to wait for the processor.
-PERIODS = ("PING-PERIOD", "100", "INFO-PERIOD", "500", "ASK-PERIOD", "200", "PUBLISH-PERIOD", "500")
+# a little late for dead, and fails over twice: to one that came back with what it knew before. It promotes only a
+# replica whose INFO is not older than five pings, and asks for that once a second: pings a tenth of a second apart
+# made most failovers find no good replica, and begin anew 6 s later. And on a busy machine it would take a pause of
+# half a minute ("tilt") whenever it had to wait for the processor.
+PERIODS = ("PING-PERIOD", "300", "INFO-PERIOD", "500", "ASK-PERIOD", "200", "PUBLISH-PERIOD", "500")
 NO_TILT = ("TILT-TRIGGER", "20000", "TILT-PERIOD", "500")
 
 
