@@ -28,8 +28,8 @@ QUICK = Scale(rounds=3, calls=40, seconds=2.0)
 HERE = Path(__file__).parent
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measures, prints the table, and writes it down."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measures, prints the table, and writes it down; how many modules failed."""
     options = _options(argv)
     servers = {lane: binary for lane, binary in lanes().items() if options.lane in {None, lane}}
     if not servers:
@@ -37,15 +37,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = facts.of_this_machine(servers)
     print(table.facts_as_text(found), flush=True)
     report = Report()
+    failed = 0
     for lane, binary in servers.items():
         for name in options.only:
-            _measure(name, lane, Server(binary), QUICK if options.quick else Scale(), report)
+            failed += not _measure(name, lane, Server(binary), QUICK if options.quick else Scale(), report)
         print(table.as_text(lane, report.lines), flush=True)
-    in_part = bool(options.quick or options.lane or options.only != MODULES)
+    in_part = bool(options.quick or options.lane or options.only != MODULES or failed)
     table.write(HERE / "out" if in_part else HERE, found, report)
     if not in_part:
         readme = HERE.parent / "README.md"
         readme.write_text(headlines.put_into(readme.read_text(encoding="utf-8"), report.lines), encoding="utf-8")
+    return failed
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -64,18 +66,20 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
-def _measure(name: str, lane: str, server: Server, scale: Scale, report: Report) -> None:
+def _measure(name: str, lane: str, server: Server, scale: Scale, report: Report) -> bool:
     """One module on a server of its own; what goes wrong in it is a line, and the rest goes on."""
-    begun = time.monotonic()
+    begun, done = time.monotonic(), False
     try:
         importlib.import_module(f"benchmarks.{name}").run(server.start(), lane, scale, report)
+        done = True
     except Exception as error:  # noqa: BLE001 - whatever it is, the other modules have nothing to do with it
         first = next(iter(str(error).splitlines()), "")
         report.lines.append(Line(f"{name} failed", lane, None, note=f"{type(error).__name__}: {first}"))
     finally:
         server.stop()
     print(f"{lane}: {name}, {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+    return done
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import orjson
 import redis
 
@@ -32,7 +34,7 @@ class BareCommits:
             self._keys,
             "merge",
             [orjson.dumps(updates)],
-            commit_id=protocol.new_commit_id(),
+            commit_id=protocol.new_commit_id(time.time_ns() // 1000),
             actor=self._actor,
             model_hash=self._model_hash,
         )

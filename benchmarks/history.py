@@ -53,7 +53,7 @@ def _measured(twins: dict[int, StateManager], how: str, scale: Scale) -> tuple[S
         places = [(length * (2 * i + 1)) // (2 * scale.calls) for i in range(scale.calls)]
         twin.client.config_resetstat()
         whole = microseconds(partial(_look_up, twin, how), places)
-        on_server[str(length)].append(twin.client.info("commandstats")["cmdstat_evalsha"]["usec_per_call"])
+        on_server[str(length)].append(twin.client.info("commandstats")["cmdstat_evalsha_ro"]["usec_per_call"])
         return whole
 
     return take_turns({str(length): partial(turn, length) for length in twins}, scale.rounds), on_server
