@@ -16,6 +16,7 @@ import redis
 from circman_redis import acl
 from circman_redis.doctor_facts import ServerFacts, TwinFacts, server_name
 from circman_redis.results import Disagreement
+from circman_redis.upstream import said
 
 Level = Literal["ok", "warning", "problem"]
 
@@ -51,7 +52,7 @@ def unreachable(place: str, error: redis.RedisError) -> Finding:
     if isinstance(error, redis.BusyLoadingError):
         return Finding("problem", "reach", f"{place} is still reading its data", "wait, and look again")
     advice = "is it running, and is the address right? pass another with --url or CIRCMAN_REDIS_URL"
-    return Finding("problem", "reach", f"cannot reach {place}: {error}", advice)
+    return Finding("problem", "reach", f"cannot reach {place}: {said(error)}", advice)
 
 
 def server_findings(facts: ServerFacts) -> list[Finding]:

@@ -19,7 +19,7 @@ from circman_redis.keys import TwinKeys
 from circman_redis.protocol import Call
 from circman_redis.retries import one_try, seconds_left
 from circman_redis.sending import Answered, Command
-from circman_redis.upstream import advice_on, is_lost, is_passing, kind_of
+from circman_redis.upstream import is_lost, is_passing, kind_of, said
 
 T = TypeVar("T")
 S = TypeVar("S", Store, AsyncStore)
@@ -79,9 +79,9 @@ class _Wire(Generic[S]):
         place = f"twin {self._keys.twin!r}: {self.store.name}"
         if commit_id and (is_lost(error) or self._unsure.first_sent(commit_id) is not None):
             unsure = f"whether it was committed is not known: say it again with commit_id={commit_id!r}"
-            return StoreUnavailable(f"{place}: {error}{advice_on(error)}; {unsure}", commit_id)
+            return StoreUnavailable(f"{place}: {said(error)}; {unsure}", commit_id)
         if kind is StoreUnavailable:
-            return StoreUnavailable(f"{place}: {error}{advice_on(error)}")
+            return StoreUnavailable(f"{place}: {said(error)}")
         if kind is NotPermitted and not isinstance(error, ResponseError):
             return NotPermitted(f"{place}: {error}; see to the user and the password")
         return kind(f"{place}: {target}: {error}")

@@ -21,7 +21,7 @@ from circman_redis.events import Event
 from circman_redis.keys import TwinKeys
 from circman_redis.protocol import Call
 from circman_redis.stream import Action, Join, Leave, Ping, Read, Rest, Stream
-from circman_redis.upstream import is_passing
+from circman_redis.upstream import is_passing, said
 from circman_redis.wish import Wish
 
 D = TypeVar("D", Driver, AsyncDriver)
@@ -60,7 +60,7 @@ class _Subscribed(Generic[D]):
     def _error(self, error: Exception) -> CircmanError:
         # A reply that is no reply is the end of its connection, not the server's word.
         if is_passing(error) or not isinstance(error, redis.RedisError) or isinstance(error, redis.InvalidResponse):
-            return StoreUnavailable(f"{self._driver.store.name}: {error}")
+            return StoreUnavailable(f"{self._driver.store.name}: {said(error)}")
         return self._driver.error(error, "SUBSCRIBE")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 
 import redis.exceptions as theirs
@@ -86,6 +87,8 @@ _PASSING_CODES = {
     "MOVED",
     "ASK",
 }
+_CLIENT = re.compile(r"<redis\.[\w.]+\(<.*?\bhost=([^,)]+),port=(\d+).*?\)>\)>\)>")
+"""A client with all its settings, of which the address is worth reading."""
 _NOT_THIS_USER = (theirs.AuthenticationError, theirs.AuthorizationError)
 _PASSING = (
     theirs.ConnectionError,
@@ -127,8 +130,12 @@ def is_passing(error: BaseException | None) -> bool:
     return isinstance(error, _PASSING) and not is_refused(error) and not _is_untrusted(error)
 
 
-def advice_on(error: BaseException) -> str:
-    """What to do where TLS did not come about, to stand behind the error; else nothing."""
+def said(error: BaseException) -> str:
+    """What the error says, in few words, and what to do about it, where TLS did not come about."""
+    return _CLIENT.sub(r"\1:\2", str(error)) + _advice_on(error)
+
+
+def _advice_on(error: BaseException) -> str:
     found = _tls_error(error)
     if isinstance(found, ssl.SSLCertVerificationError):
         said = found.verify_message.lower()
@@ -149,7 +156,7 @@ def ours(error: Exception, place: str) -> StoreError:
         error: what redis-py raised.
         place: the server, for the message.
     """
-    return kind_of(error)(f"{place}: {error}{advice_on(error)}")
+    return kind_of(error)(f"{place}: {said(error)}")
 
 
 def _is_untrusted(error: BaseException | None) -> bool:

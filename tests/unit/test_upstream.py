@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from types import ModuleType
@@ -16,7 +17,8 @@ from redis._parsers import BaseParser
 
 from circman_redis import errors
 from circman_redis.errors import CircmanError, NotPermitted, StoreError, StoreUnavailable
-from circman_redis.upstream import CODES, OURS, is_lost, is_passing, is_refused, kind_of
+from circman_redis.retries import NO_ASYNC_RETRY, NO_RETRY
+from circman_redis.upstream import CODES, OURS, is_lost, is_passing, is_refused, kind_of, said
 
 MODULES = (theirs, redis.sentinel, redis.asyncio.sentinel, redis.cluster, redis.asyncio.cluster)
 
@@ -62,6 +64,27 @@ def test_a_master_that_no_sentinel_knows_may_come(module: ModuleType) -> None:
     error = module.MasterNotFoundError("none")
     assert kind_of(error) is StoreUnavailable
     assert is_passing(error)
+
+
+def test_it_is_said_which_sentinels_did_not_answer() -> None:
+    """And not with which forty settings they were asked."""
+    sentinel = redis.sentinel.Sentinel([("127.0.0.1", 1), ("127.0.0.2", 1)], sentinel_kwargs={"retry": NO_RETRY})
+    with pytest.raises(redis.sentinel.MasterNotFoundError) as found:
+        sentinel.discover_master("main")
+    pattern = r"No master found for 'main' : 127.0.0.1:1 - (\S*ConnectionError.*), 127.0.0.2:1 - (\S*ConnectionError.*)"
+    assert re.fullmatch(pattern, said(found.value))
+
+
+def test_asyncio_says_the_same() -> None:
+    """Its clients look a little different."""
+
+    async def ask() -> str:
+        sentinel = redis.asyncio.sentinel.Sentinel([("127.0.0.1", 1)], sentinel_kwargs={"retry": NO_ASYNC_RETRY})
+        with pytest.raises(redis.asyncio.sentinel.MasterNotFoundError) as found:
+            await sentinel.discover_master("main")
+        return said(found.value)
+
+    assert re.fullmatch(r"No master found for 'main' : 127.0.0.1:1 - .{0,80}", asyncio.run(ask()))
 
 
 @pytest.mark.parametrize("code", CODES)
