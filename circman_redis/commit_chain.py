@@ -242,7 +242,7 @@ class Chain:
         """What is wrong with a commit by itself."""
         if entry.inverse is not None and not entry.state:
             return "has no state any more: what it holds does not lead back from the version after it"
-        if self._digest and self._digest[0] == entry.version:
+        if self._digest and self._digest[0] == entry.version and entry.patch is None:
             digest = hashlib.sha1(entry.state.encode(errors="surrogateescape"), usedforsecurity=False).hexdigest()
             if digest != self._digest[1]:
                 return f"is not what the commit of version {entry.version} wrote (its SHA-1 is another)"

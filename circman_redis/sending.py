@@ -109,8 +109,7 @@ class Sender:
             raise  # an answer
         except BaseException as error:
             connection.disconnect()  # or its next user would be given this reply
-            if self._closed and not isinstance(error, redis.RedisError):
-                raise redis.ConnectionError(f"closed while a call was under way: {error}") from error
+            self._explain(error)
             raise
         finally:
             self._give_back(connection)
@@ -125,11 +124,23 @@ class Sender:
         try:
             connection = self._kept.pop()  # one thread has it
         except IndexError:
-            return self._pool.get_connection()
+            return self._connect()
         if _is_ready(connection):
             return connection
         self._pool.release(connection)
-        return self._pool.get_connection()
+        return self._connect()
+
+    def _connect(self) -> Any:
+        try:
+            return self._pool.get_connection()
+        except Exception as error:
+            self._explain(error)
+            raise
+
+    def _explain(self, error: BaseException) -> None:
+        """Another thread that closes takes the socket away: what comes of that is no error of ours, nor of redis-py."""
+        if self._closed and not isinstance(error, redis.RedisError):
+            raise redis.ConnectionError(f"closed while a call was under way: {error}") from error
 
     def _give_back(self, connection: Any) -> None:
         if self._closed:

@@ -218,10 +218,14 @@ local function superseded(twin, commit, head, before)
 end
 
 -- Keeps, per timestamp, the newest version that has it or an earlier one: a look-up takes the last one not after it.
+-- The very first command is ZADD in any case: without memory, a server refuses that, and nothing after a removal.
 local function index_times(commits, latest)
-  for _, commit in ipairs(commits) do
+  for i, commit in ipairs(commits) do
     local score = ('%d'):format(commit.us)
-    if latest and commit.us <= latest then redis.call('ZREMRANGEBYSCORE', TIMES, score, '+inf') end
+    if latest and commit.us <= latest then
+      if i == 1 then redis.call('ZADD', TIMES, score, commit.version) end
+      redis.call('ZREMRANGEBYSCORE', TIMES, score, '+inf')
+    end
     redis.call('ZADD', TIMES, score, commit.version)
     latest = commit.us
   end
@@ -257,19 +261,6 @@ local function check_rights(twin, all)
     check_right('RENAME', IDS, OLD_IDS)
     check_right('UNLINK', OLD_IDS)
   end
-end
-
--- The first write is one that fails cleanly; the second can still meet a wrong type, and then takes it back.
-local function append(twin, commits, entries, latest, trims)
-  local length = entries[1] and redis.call('LPUSH', HISTORY, unpack(entries)) or 0
-  local ok, problem = pcall(index_times, commits, latest)
-  if not ok then
-    if entries[1] then redis.call('LTRIM', HISTORY, #entries, -1) end
-    error(problem, 0) -- as it came: its first word is the code
-  end
-  if length > twin.history_length then redis.call('LTRIM', HISTORY, 0, twin.history_length - 1) end
-  twin.entries = math.min(length, twin.history_length)
-  if trims then trim_times(twin.version - twin.entries) end
 end
 
 local function publish(twin, commits)
@@ -312,7 +303,7 @@ local function commit_all()
   local before = recognised(twin)
   if before then return before end
   check_expectations(twin)
-  check_entries(twin)
+  local length = check_entries(twin)
 
   twin.now_text, twin.committed_at = ('%d'):format(twin.now), to_iso(twin.now)
   twin.committed_json, twin.actor = '"' .. twin.committed_at .. '"', ACTOR == '' and 'null' or quote(ACTOR)
@@ -337,9 +328,16 @@ local function commit_all()
     twin.moved, twin.sharded = sharded ~= twin.sharded, sharded
   end
   check_rights(twin, first == 1 or OP ~= 'merge' or trims or rotates or twin.steps_back)
-  append(twin, commits, entries, latest, trims)
+  -- The first write is one that fails cleanly: no other can still meet a wrong type. The only one that must not be done
+  -- twice, LPUSH, comes late: a redis-server 7.0 that is killed while it writes a transaction to its append-only file
+  -- keeps a torn one there, and carries out what there is of it with the next, when it loads the file once more.
+  index_times(commits, latest)
+  twin.entries = math.min(length + #entries, twin.history_length)
   store(twin, commits[#commits].version, first == 1)
   remember(twin, commits, rotates)
+  if trims then trim_times(twin.version - twin.entries) end
+  if entries[1] then redis.call('LPUSH', HISTORY, unpack(entries)) end
+  if length + #entries > twin.entries then redis.call('LTRIM', HISTORY, 0, twin.entries - 1) end
   publish(twin, commits)
 
   local reply = { twin.epoch, 0, twin.committed_at, first }

@@ -8,6 +8,7 @@
 -- Errors  CIRCMAN_BAD_JSON (no time, no version) CIRCMAN_CORRUPT
 local STATE, HISTORY, META, TIMES = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local HOW, WANTED = ARGV[1], ARGV[2]
+local MOST_TORN = 1000 -- as many commits as one call makes
 -- @include base
 -- @include time
 -- @include record
@@ -18,8 +19,14 @@ local function wanted_version(head_version)
   if HOW == 'version' and WANTED:find('^%d+$') then return tonumber(WANTED) end
   local us = HOW == 'time' and from_iso(WANTED)
   if not us then refuse('BAD_JSON', '{"reason":' .. told('no time or version: ' .. HOW .. ' ' .. WANTED) .. '}') end
-  -- Each member's score is below that of all newer ones, so the last one not after the time is the newest.
-  return tonumber(redis.call('ZREVRANGEBYSCORE', TIMES, ('%.0f'):format(us), '-inf', 'LIMIT', 0, 1)[1])
+  -- Each member's score is below that of all newer ones, so the last one not after the time is the newest. A commit that
+  -- the append-only file kept torn may have left versions there that never came about.
+  local found, skipped = nil, 0
+  repeat
+    found = tonumber(redis.call('ZREVRANGEBYSCORE', TIMES, ('%.0f'):format(us), '-inf', 'LIMIT', skipped, 1)[1])
+    skipped = skipped + 1
+  until not found or found <= head_version or skipped > MOST_TORN
+  return found
 end
 
 local function lookup()
