@@ -15,7 +15,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 SCRIPTS: dict[Role, tuple[str, ...]] = {
     "reader": ("lookup", "commits", "past", "resume", "backup", "backup_history"),
-    "writer": ("commit", "clear"),
+    "writer": ("commit", "clear", "fork", "lease"),
     "admin": ("configure", "delete", "restore_begin", "restore_history", "restore", "repair"),
 }
 """What each role runs beyond those before it."""
@@ -32,13 +32,14 @@ _COMMANDS: dict[Role, tuple[str, ...]] = {
     "writer": (
         *("EVALSHA sha 1 @state", "EVAL text 1 @state", "INFO cluster", "WAIT 1 1"),
         *("HMGET @rules field", "HGET @ids id", "HGET @old_ids id", "EXISTS @ids"),
+        *("HGET @leases role", "HSET @leases role text"),
         *("SET @state text", "HSET @meta field text", "LPUSH @history text", "LTRIM @history 0 1"),
         *("HSET @ids id text", "RENAME @ids @old_ids", "UNLINK @history @old_ids"),
         *("ZADD @times 1 1", "ZREMRANGEBYSCORE @times 1 +inf", "ZREMRANGEBYRANK @times 0 0", "PUBLISH @events text"),
     ),
     "admin": (
         *("HLEN @rules", "STRLEN @schema", "HSET @rules place text", "SET @schema text"),
-        "UNLINK @state @history @meta @rules @schema @ids @old_ids @times",
+        "UNLINK @state @history @meta @rules @schema @ids @old_ids @times @leases @origin",
         *("HSET @restore field text", "RPUSH @restore_history text", "ZADD @restore_times 1 1"),
         *("RENAME @restore_history @history", "PERSIST @history", "PEXPIRE @restore 1", "UNLINK @restore"),
         *("COPY @state @restore", "ZCARD @times"),  # what a repair keeps of what it found, and how it knows it again
@@ -57,7 +58,8 @@ _TO_LOOK_AROUND = (
 _OF_CONTAINERS = {"ACL", "CLUSTER", "CONFIG", "MEMORY", "PUBSUB", "SCRIPT"}
 
 # Every key that a call declares has to be open for writing, as EVALSHA does not say which are only read.
-_WRITTEN = ("state", "history", "meta", "rules", "ids", "ids:old", "times", "events")
+_WRITTEN = ("state", "history", "meta", "rules", "ids", "ids:old", "times", "leases", "events")
+_WRITTEN_OF_BRANCHES = (*_WRITTEN, "schema", "origin")
 
 _USER = re.compile(r"[A-Za-z0-9_.:@-]{1,128}")
 
@@ -94,7 +96,7 @@ def grants(
     Args:
         role: what for.
         prefix: what the twins' keys begin with.
-        twin: which twin; None for all under the prefix.
+        twin: which twin, with its branches, or which branch; None for all under the prefix.
         cluster: in a cluster: more of them.
         fsync: commits may wait for the disk (WAITAOF, which Redis has from 7.2 on, and Valkey).
 
@@ -108,9 +110,10 @@ def grants(
         names["WAITAOF"] = None
     allowed = [f"+{name.lower().replace(' ', '|')}" for name in names]
     # The braces of a hash tag mean nothing to the server's patterns, and an id has none of the characters that do.
-    every = f"{prefix}:{{{twin or '*'}}}:"
-    channels = [f"&{every}events", f"&__keyspace@*__:{every}state"]
-    return [*_patterns(role, every), *channels, *allowed]
+    base = f"{prefix}:{{*}}" if twin is None else keys.state.removesuffix(":state")
+    places = [f"{base}:"] if "/" in keys.twin else [f"{base}:", f"{base}/*:"]  # with its branches
+    channels = [channel for place in places for channel in (f"&{place}events", f"&__keyspace@*__:{place}state")]
+    return [*(pattern for place in places for pattern in _patterns(role, place)), *channels, *allowed]
 
 
 def line(user: str, given: list[str], password: str | None = None, *, acl_file: bool = False) -> str:
@@ -144,7 +147,8 @@ def _around(role: Role, keys: TwinKeys) -> list[tuple[str, ...]]:
     return [tuple(_filled_in(text, keys)) for text in _TO_LOOK_AROUND] if role == "admin" else []
 
 
-def _patterns(role: Role, every: str) -> list[str]:
+def _patterns(role: Role, place: str) -> list[str]:
     if role == "admin":
-        return [f"~{every}*"]
-    return [f"%R~{every}*", *(f"~{every}{part}" for part in (_WRITTEN if role == "writer" else ()))]
+        return [f"~{place}*"]
+    written = _WRITTEN_OF_BRANCHES if "/" in place else _WRITTEN
+    return [f"%R~{place}*", *(f"~{place}{part}" for part in (written if role == "writer" else ()))]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel
 
@@ -33,6 +33,8 @@ from circman_redis.results import (
 from circman_redis.state_history import AsyncStateHistory
 from circman_redis.subscription import AsyncSubscription
 from circman_redis.wish import Source, Wish
+
+T = TypeVar("T")
 
 
 class AsyncStateManager(Manager):
@@ -344,6 +346,12 @@ class AsyncStateManager(Manager):
         text = await asyncio.to_thread(self._read_file, file_path)
         await self._link.drive(self._twin.set(text, Options(), "import"))
         return True
+
+    # --- what is built on it ---------------------------------------------------------------------------------
+
+    async def run(self, call: protocol.Call[T]) -> T:
+        """One round trip of a call that ``protocol.py`` makes, with this manager's retries, deadline and errors."""
+        return await self._link.run(call)
 
     # --- itself ----------------------------------------------------------------------------------------------
 

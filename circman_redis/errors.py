@@ -8,9 +8,11 @@
     │   ├── StateTooLarge          (ValueError) over the twin's size limit             CIRCMAN_TOO_LARGE
     │   ├── StateValidationError   (ValueError) breaks the twin's rules                CIRCMAN_INVALID
     │   ├── StateConflict          somebody else committed first                       CIRCMAN_CONFLICT
+    │   │   └── BranchConflict     a branch and its twin changed the same places
     │   ├── NoState                (LookupError) the twin has no state yet             CIRCMAN_NO_STATE
     │   ├── ModelMismatch          the twin has another model than the caller's        CIRCMAN_MODEL
     │   ├── RetryExpired           a retry too old to tell whether it was applied      CIRCMAN_EXPIRED
+    │   ├── LeaseLost              another worker was given the role since             CIRCMAN_FENCED
     │   ├── CorruptTwin            the twin's keys do not agree with each other        CIRCMAN_CORRUPT
     │   └── BadBackup              (ValueError) no backup, or one that was damaged
     ├── StoreError                 the server, or the way to it, is at fault
@@ -124,6 +126,22 @@ class StateConflict(StateError):
         super().__init__(message, {"expected": expected, "actual": actual})
         self.expected = expected
         self.actual = actual
+
+
+class BranchConflict(StateConflict):
+    """A branch cannot be merged back: its twin was changed, since the fork, where the branch was.
+
+    Attributes:
+        pointers: the places in question (JSON Pointers).
+    """
+
+    def __init__(self, message: str, expected: int, actual: int, pointers: Sequence[str]) -> None:
+        super().__init__(message, expected, actual)
+        self.pointers = tuple(pointers)
+
+
+class LeaseLost(StateError):
+    """A role that only one worker has at a time is another's now, or nobody's."""
 
 
 class NoState(StateError, LookupError):

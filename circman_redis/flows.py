@@ -19,7 +19,7 @@ from typing import Any, TypeGuard, TypeVar, get_args
 
 from pydantic import BaseModel
 
-from circman_redis import checks, observing, patch, protocol, refusals, rules
+from circman_redis import checks, fencing, observing, patch, protocol, refusals, rules
 from circman_redis.codec import NOT_AN_OBJECT, JSONText, check_text, compact, decode, encode
 from circman_redis.durability import NONE, Durability, ServerFacts
 from circman_redis.errors import (
@@ -422,6 +422,7 @@ class Twin:
             expected_position=options.expected_position,
             actor=options.actor or self.actor,
             model_hash=self._declared_model,
+            fence=fencing.of(self.keys),
             durability=self._durability(options.durability),
         )
 

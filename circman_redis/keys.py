@@ -12,16 +12,22 @@ from circman_redis.shown import shown
 DEFAULT_PREFIX = "circman"
 DEFAULT_TWIN = "default"
 
-_TWIN = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_TWIN = re.compile(r"([A-Za-z0-9_.:-]{1,128})(/[A-Za-z0-9_.-]{1,64})?")
 _PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_ALLOWED = {
+    "twin id": "1 to 128 of A-Z a-z 0-9 _ . : -, and for a branch of it a / and 1 to 64 of A-Z a-z 0-9 _ . -",
+    "prefix": "1 to 64 of A-Z a-z 0-9 _ . : -",
+}
 
 
 @dataclass(frozen=True)
 class TwinKeys:
     """The keys of one twin; the twin's id is their hash tag, so that all of them live in one slot.
 
+    A branch of a twin, such as ``plant/what-if-1``, is a twin itself, with keys of its own in the slot of the other.
+
     Args:
-        twin: 1 to 128 of ``A-Z a-z 0-9 _ . : -``.
+        twin: 1 to 128 of ``A-Z a-z 0-9 _ . : -``; for a branch a ``/`` behind it, and 1 to 64 of them without ``:``.
         prefix: 1 to 64 of the same.
 
     Raises:
@@ -35,11 +41,31 @@ class TwinKeys:
         for name, value, allowed in (("twin id", self.twin, _TWIN), ("prefix", self.prefix, _PREFIX)):
             given: object = value
             if not isinstance(given, str) or not allowed.fullmatch(given):
-                longest = 128 if allowed is _TWIN else 64
-                raise UsageError(f"{name} {shown(value)}: use 1 to {longest} of A-Z a-z 0-9 _ . : -")
+                raise UsageError(f"{name} {shown(value)}: use {_ALLOWED[name]}")
 
     def _key(self, part: str) -> str:
-        return f"{self.prefix}:{{{self.twin}}}:{part}"
+        return f"{self._base}:{part}"
+
+    @cached_property
+    def _base(self) -> str:
+        twin, slash, branch = self.twin.partition("/")
+        return f"{self.prefix}:{{{twin}}}{slash}{branch}"
+
+    @property
+    def trunk(self) -> TwinKeys:
+        """Those of the twin that this one is a branch of; its own, where it is none."""
+        return TwinKeys(self.twin.partition("/")[0], self.prefix)
+
+    def branch(self, name: str) -> TwinKeys:
+        """Those of a branch of the twin.
+
+        Args:
+            name: 1 to 64 of ``A-Z a-z 0-9 _ . -``.
+
+        Raises:
+            UsageError: no such name, or the twin is a branch itself.
+        """
+        return TwinKeys(f"{self.twin}/{name}", self.prefix)
 
     @cached_property
     def state(self) -> str:
@@ -82,6 +108,24 @@ class TwinKeys:
         return self._key("times")
 
     @cached_property
+    def leases(self) -> str:
+        """Hash: role -> who has it, till when, and the fencing token."""
+        return self._key("leases")
+
+    @cached_property
+    def origin(self) -> str:
+        """String: what a branch began with: the commit of the twin that it is a branch of, with its state."""
+        return self._key("origin")
+
+    def worker(self, name: str) -> str:
+        """String that expires: a worker that is present.
+
+        Args:
+            name: its name.
+        """
+        return self._key(f"worker:{name}")
+
+    @cached_property
     def restore(self) -> str:
         """Hash: what a restore laid by until it is complete, but the history."""
         return self._key("restore")
@@ -102,6 +146,11 @@ class TwinKeys:
         return self._key("events")
 
     @property
+    def committed(self) -> tuple[str, ...]:
+        """Those that a commit reads and writes, the channel left out."""
+        return (self.state, self.history, self.meta, self.rules, self.ids, self.old_ids, self.times)
+
+    @property
     def stored(self) -> dict[str, str]:
         """Every key by the name of its part, the channel left out."""
         parts = ("state", "history", "meta", "rules", "schema", "ids", "old_ids", "times")
@@ -114,15 +163,16 @@ class TwinKeys:
             key: one of the twin's.
             at: when, in digits and letters.
         """
-        return self._key(f"kept:{at}:{key.partition('}:')[2]}")
+        return self._key(f"kept:{at}:{key.removeprefix(self._base + ':')}")
 
 
-def state_keys_pattern(prefix: str = DEFAULT_PREFIX) -> str:
-    """The pattern (SCAN MATCH) that every twin's state key under ``prefix`` fits."""
-    return f"{prefix}:{{*}}:state"
+def state_keys_pattern(prefix: str = DEFAULT_PREFIX, trunk: str | None = None) -> str:
+    """The pattern (SCAN MATCH) that the state keys under ``prefix`` fit: of every twin, or of the branches of one."""
+    return f"{prefix}:{{*}}:state" if trunk is None else f"{prefix}:{{{trunk}}}/*:state"
 
 
 def twin_of_state_key(key: str, prefix: str = DEFAULT_PREFIX) -> str | None:
-    """The twin whose state ``key`` holds, or None where it is not a state key under ``prefix``."""
-    found = re.fullmatch(re.escape(prefix) + r":\{(" + _TWIN.pattern + r")\}:state", key)
-    return found[1] if found else None
+    """The twin, or the branch, whose state ``key`` holds, or None where it is not a state key under ``prefix``."""
+    found = re.fullmatch(re.escape(prefix) + r":\{([^{}]*)\}(/?[^:]*):state", key)
+    twin = found[1] + found[2] if found else ""
+    return twin if _TWIN.fullmatch(twin) else None

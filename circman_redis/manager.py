@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel
 
@@ -32,6 +32,8 @@ from circman_redis.results import (
 from circman_redis.state_history import StateHistory
 from circman_redis.subscription import Subscription
 from circman_redis.wish import Source, Wish
+
+T = TypeVar("T")
 
 
 class StateManager(Manager):
@@ -523,6 +525,17 @@ class StateManager(Manager):
         """
         self._driver.drive(self._twin.set(self._read_file(file_path), Options(), "import"))
         return True
+
+    # --- what is built on it ---------------------------------------------------------------------------------
+
+    def run(self, call: protocol.Call[T]) -> T:
+        """One round trip of a call that ``protocol.py`` makes, with this manager's retries, deadline and errors.
+
+        Raises:
+            StateError: what the script refused.
+            StoreError: the server, or the way to it, is at fault.
+        """
+        return self._driver.run(call)
 
     # --- itself ----------------------------------------------------------------------------------------------
 

@@ -80,6 +80,7 @@ def commit(
     actor: str = "",
     model_hash: str = "",
     age_ms: int = 0,
+    fence: str = "",
     durability: Durability = NONE,
 ) -> Call[list[Commit]]:
     """One commit per body, all or none (commit.lua).
@@ -94,13 +95,14 @@ def commit(
         actor: who commits.
         model_hash: the model that the caller goes by; empty for whatever the twin has.
         age_ms: milliseconds since the call was first sent.
+        fence: ``role:token``: refused where somebody else was given the role since.
         durability: what it waits for.
     """
     expected = expected_position or ("" if expected_version is None else str(expected_version))
     return Call(
         "commit",
-        (keys.state, keys.history, keys.meta, keys.rules, keys.ids, keys.old_ids, keys.times, keys.events),
-        (op, expected, commit_id, actor, model_hash, age_ms, *bodies),
+        (*keys.committed, keys.leases, keys.events),
+        (op, expected, commit_id, actor, model_hash, age_ms, fence, *bodies),
         _parse_commits,
         commit_id,
         durability,
@@ -260,6 +262,65 @@ def configure(
     )
 
 
+def fork(
+    keys: TwinKeys, branch: TwinKeys, version: int | None, *, commit_id: str, actor: str = "", schema: Any = None
+) -> Call[list[Commit]]:
+    """Makes a branch of a twin (fork.lua); its first commit, alone in a list.
+
+    Args:
+        keys: the twin's.
+        branch: the branch's.
+        version: what to begin with; None for the newest.
+        commit_id: repeated, the call returns what the first one made.
+        actor: who forks.
+        schema: the published model's JSON Schema; None for none.
+    """
+    new = (branch.state, branch.history, branch.meta, branch.rules, branch.schema, branch.ids, branch.old_ids)
+    return Call(
+        "fork",
+        (*(keys.state, keys.history, keys.meta, keys.rules), *new, branch.times, branch.origin, branch.events),
+        ("" if version is None else version, commit_id, actor, encode(schema) if schema else ""),
+        _parse_commits,
+    )
+
+
+def origin(keys: TwinKeys) -> Call[State | None]:
+    """What a branch began with: twin, epoch, version, committed_at and state; None for what is no branch (GET)."""
+    return Call("GET", (keys.origin,), (), lambda reply: _object(decode(reply)) if reply is not None else None)
+
+
+def lease(
+    keys: TwinKeys, action: str, role: str, holder: str, *, milliseconds: int = 1, token: str = ""
+) -> Call[tuple[bool, str, str, int]]:
+    """Takes, keeps or releases a role that one worker at a time has (lease.lua).
+
+    Args:
+        keys: the twin's.
+        action: take, keep or release.
+        role: which.
+        holder: the worker.
+        milliseconds: for how long, to take or to keep it.
+        token: what the holder was given; empty to take.
+
+    Returns:
+        A call for: whether it was done; the token, the holder and the end (microseconds by the server's clock) of the
+        lease that there is.
+    """
+    return Call(
+        "lease",
+        (keys.leases,),
+        (action, role, holder, milliseconds, token),
+        lambda reply: (bool(reply[0]), reply[1].decode(), reply[2].decode(), int(reply[3])),
+    )
+
+
+def leases(keys: TwinKeys) -> Call[dict[str, State]]:
+    """Who has which role: role -> token, holder, until (HGETALL)."""
+    return Call(
+        "HGETALL", (keys.leases,), (), lambda reply: {key.decode(): decode(value) for key, value in pairs_of(reply)}
+    )
+
+
 def clear(keys: TwinKeys, actor: str) -> Call[int]:
     """Removes the history; the number of entries removed (clear.lua)."""
     return Call("clear", (keys.state, keys.history, keys.meta, keys.times, keys.events), (actor,), int)
@@ -267,7 +328,7 @@ def clear(keys: TwinKeys, actor: str) -> Call[int]:
 
 def delete(keys: TwinKeys, actor: str) -> Call[int]:
     """Removes the twin; the version that it had (delete.lua)."""
-    return Call("delete", (*keys.stored.values(), keys.events), (actor,), int)
+    return Call("delete", (*keys.stored.values(), keys.leases, keys.origin, keys.events), (actor,), int)
 
 
 def fingerprint(keys: TwinKeys) -> Call[str]:

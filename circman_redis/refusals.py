@@ -74,7 +74,11 @@ def _too_large(details: dict[str, Any], twin: str) -> StateError:
 
 
 def _no_state(details: dict[str, Any], twin: str) -> StateError:
-    return errors.NoState(f"{twin} has no state yet: commit one with set_state or update_state", details)
+    if details.get("version"):
+        message = f"{twin} has no state of version {details['version']}: it never was, or has left the history"
+    else:
+        message = f"{twin} has no state yet: commit one with set_state or update_state"
+    return errors.NoState(message, details)
 
 
 def _model(details: dict[str, Any], twin: str) -> StateError:
@@ -97,6 +101,13 @@ def _expired(details: dict[str, Any], twin: str) -> StateError:
     return errors.RetryExpired(message, details)
 
 
+def _fenced(details: dict[str, Any], twin: str) -> StateError:
+    role, holder = details["role"], details["holder"]
+    whose = f"{holder!r} has it now" if holder else "it was given back, or never given"
+    message = f"{twin}: the role {role!r} is not this worker's any more, {whose}: take it anew before going on"
+    return errors.LeaseLost(message, details)
+
+
 def _corrupt(details: dict[str, Any], twin: str) -> StateError:
     message = f"{twin}: key {details['key']} {details['reason']}: `circman-redis doctor` looks closer"
     return errors.CorruptTwin(message, details)
@@ -110,5 +121,6 @@ ERRORS: dict[str, Callable[[dict[str, Any], str], StateError]] = {
     "CIRCMAN_NO_STATE": _no_state,
     "CIRCMAN_MODEL": _model,
     "CIRCMAN_EXPIRED": _expired,
+    "CIRCMAN_FENCED": _fenced,
     "CIRCMAN_CORRUPT": _corrupt,
 }

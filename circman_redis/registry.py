@@ -8,7 +8,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, Self, TypeVar
@@ -146,6 +146,7 @@ class Manager(ABC):
     """What a manager does without waiting for a server."""
 
     _key: Key
+    _asked: Asked
     _twin: Twin
     _results: files.ResultsManager
     _users: int
@@ -172,10 +173,30 @@ class Manager(ABC):
     def _new(cls, asked: Asked, key: Key) -> Self:
         manager = object.__new__(cls)
         manager._key, manager._users, manager._followers = key, 1, weakref.WeakSet()
+        manager._asked = asked
         manager._twin = Twin(TwinKeys(asked.settings.twin, asked.settings.prefix), asked.settings, asked.model)
         manager._results = asked.folder
         manager._begin(asked)
         return manager
+
+    def branch(self, name: str) -> Self:
+        """The manager of a branch of the twin, reached as the twin is (docs/branches.md); to be closed like any other.
+
+        Args:
+            name: 1 to 64 of ``A-Z a-z 0-9 _ . -``.
+
+        Raises:
+            UsageError: no such name, or this twin is a branch itself.
+        """
+        # What the twin was given with its first commit, the branch got from it.
+        own: dict[str, Any] = {
+            "history_length": None,
+            "history": None,
+            "max_bytes": None,
+            "auto_timestamp": None,
+            "validation": None,
+        }
+        return self._only_one(replace(self._asked, twin=self.keys.branch(name).twin, **own), self._key[0])
 
     @abstractmethod
     def _begin(self, asked: Asked) -> None:
@@ -263,6 +284,11 @@ class Manager(ABC):
     def twin(self) -> str:
         """The twin's id."""
         return self._twin.keys.twin
+
+    @property
+    def actor(self) -> str:
+        """Who commits, unless a call says otherwise."""
+        return self._twin.actor
 
     @property
     def keys(self) -> TwinKeys:

@@ -11,6 +11,7 @@ from pathlib import Path
 NAMES = (
     *("commit", "lookup", "commits", "past", "resume", "clear", "delete", "configure"),
     *("backup", "backup_history", "restore_begin", "restore_history", "restore", "repair"),
+    *("fork", "lease"),
 )
 
 _INCLUDE = re.compile(r"^[ ]*-- @include (\w+)$", re.MULTILINE)

@@ -1,6 +1,6 @@
 -- commit: check, merge, validate, append and publish one change of a twin, or several, all or none.
 --
--- KEYS  1 state  2 history  3 meta  4 rules  5 ids  6 old ids  7 times  8 events (a channel)
+-- KEYS  1 state  2 history  3 meta  4 rules  5 ids  6 old ids  7 times  8 leases  9 events (a channel)
 -- ARGV  1 op: set, import, merge or adjust
 --       2 expected version ('' for any; 0 for 'no state yet'), or epoch:version, or epoch:version:committed_at, for that
 --         very commit
@@ -9,17 +9,18 @@
 --       4 actor, up to 128 bytes ('' for none)
 --       5 hash of the model that the caller goes by ('' for whatever the twin has)
 --       6 age: milliseconds since this call was first sent (0 the first time)
---       7.. one JSON object per commit, at most 1000, and no more once the states that they make are over 16 MiB:
+--       7 fence: role:token, where the caller commits as the one who has the role (lease.lua; '' as anybody)
+--       8.. one JSON object per commit, at most 1000, and no more once the states that they make are over 16 MiB:
 --           set, import: the state; merge: the merge patch (RFC 7396); adjust: {"/json/pointer": number to add}
 -- Returns {epoch, duplicate (0 or 1; 2 where the server takes no writes now, so that a WAIT behind it would wait for
 --          nothing), committed_at, version of the first commit, timestamp of each as JSON text}
 -- Errors  CIRCMAN_CONFLICT CIRCMAN_INVALID CIRCMAN_BAD_JSON CIRCMAN_TOO_LARGE CIRCMAN_NO_STATE CIRCMAN_CORRUPT
---         CIRCMAN_MODEL CIRCMAN_EXPIRED; after any of them nothing was written (but that a retry was refused)
+--         CIRCMAN_MODEL CIRCMAN_EXPIRED CIRCMAN_FENCED; after any of them nothing was written (but that a retry was refused)
 -- Publishes one event per commit
-local STATE, HISTORY, META, RULES, IDS, OLD_IDS, TIMES, EVENTS =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local OP, EXPECTED, ID, ACTOR, MODEL, AGE = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local FIRST_BODY, MAX_MESSAGE = 7, 32768 -- a longer event leaves its body out
+local STATE, HISTORY, META, RULES, IDS, OLD_IDS, TIMES, LEASES, EVENTS =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local OP, EXPECTED, ID, ACTOR, MODEL, AGE, FENCE = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local FIRST_BODY, MAX_MESSAGE = 8, 32768 -- a longer event leaves its body out
 -- @include base
 -- @include time
 -- @include record
@@ -53,7 +54,7 @@ local function make_careful()
   local careful = {}
 
   function careful.check_arguments()
-    for _, text in ipairs({ ID, ACTOR, OP, EXPECTED, MODEL, AGE }) do
+    for _, text in ipairs({ ID, ACTOR, OP, EXPECTED, MODEL, AGE, FENCE }) do
       if not is_short_text(text) then
         refuse('BAD_JSON', '{"reason":"a commit id, an actor or another argument that is not 0 to 128 bytes of UTF-8"}')
       end
@@ -136,8 +137,14 @@ local function check_arguments()
     refuse('TOO_LARGE', ('{"commits":%d,"most":%d}'):format(bodies, MOST_BODIES))
   end
   -- At a glance first: no more than 128 bytes all in all, of what needs no closer look.
-  local texts = OP .. EXPECTED .. ID .. ACTOR .. MODEL
+  local texts = OP .. EXPECTED .. ID .. ACTOR .. MODEL .. FENCE
   if OP ~= 'merge' or AGE ~= '0' or #texts > 128 or not texts:find('^[%w_.:-]*$') then careful().check_arguments() end
+end
+
+-- Whether whoever commits still has the role that it commits in.
+local function check_role()
+  -- @include fence
+  check_fence(FENCE)
 end
 
 local function check_expectations(twin)
@@ -302,6 +309,7 @@ local function commit_all()
   twin.now = server_time(twin.committed)
   local before = recognised(twin)
   if before then return before end
+  if FENCE ~= '' then check_role() end
   check_expectations(twin)
   local length = check_entries(twin)
 
@@ -364,4 +372,4 @@ local function commit_again()
   error(result, 0)
 end
 
-return answer(AGE == '0' and commit_all or commit_again, 'string list hash hash hash hash zset', 8, 6)
+return answer(AGE == '0' and commit_all or commit_again, 'string list hash hash hash hash zset hash', 9, 7)

@@ -33,8 +33,11 @@ local function corrupt(key, reason)
   refuse('CORRUPT', ('{"key":%s,"reason":%s}'):format(quote(key), quote(reason)))
 end
 
--- The twin's id: the hash tag of its keys.
-local function twin_id() return STATE:match('{(.-)}') or STATE end
+-- The twin's id: the hash tag of its keys, and for a branch what stands behind that.
+local function twin_id()
+  local trunk, branch = STATE:match('{(.-)}(/?[^:]*)')
+  return trunk and trunk .. branch or STATE
+end
 
 -- Ends the script where the caller may not run the command. Redis does not roll back what a script wrote before a
 -- command that is refused, so every right is looked at before the first write.

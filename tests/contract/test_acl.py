@@ -265,8 +265,8 @@ def test_a_writer_publishes_no_model_of_its_own(as_user: Managers, raw: redis.Re
 def raw_writes(keys: TwinKeys) -> list[tuple[str | int, ...]]:
     """What one could send without our scripts."""
     commit = scripts.load("commit")
-    names = (keys.state, keys.history, keys.meta, keys.rules, keys.ids, keys.old_ids, keys.times, keys.events)
-    arguments = (len(names), *names, "set", "", "id", "", "", 0, '{"n":1}')
+    names = (*keys.committed, keys.leases, keys.events)
+    arguments = (len(names), *names, "set", "", "id", "", "", 0, "", '{"n":1}')
     writes = "return redis.call('SET', KEYS[1], 'x')"
     return [
         ("SET", keys.state, "{}"),

@@ -13,19 +13,13 @@ from circman_redis import backup, protocol, scripts
 from circman_redis.keys import TwinKeys
 from circman_redis.models import TwinState
 from circman_redis.rules import compile_model
-from tests.lua.support import SCRIPT_KEYS
+from tests.lua.support import SCRIPT_KEYS, key_of
 from tests.servers import contents
 
 KEYS = TwinKeys("fuzzed")
 
 
-def key_of(name: str) -> str:
-    """The key that a script's header calls so."""
-    kept = name.removeprefix("kept_")
-    return str(getattr(KEYS, name) if kept == name else KEYS.kept(getattr(KEYS, kept), "1"))
-
-
-ALL_KEYS = [key_of(name) for name in dict.fromkeys(name for names in SCRIPT_KEYS.values() for name in names)]
+ALL_KEYS = [key_of(KEYS, name) for name in dict.fromkeys(name for names in SCRIPT_KEYS.values() for name in names)]
 TOKEN = "0123456789abcdef"
 MOST_MS = 50
 RUNTIME_ERROR = re.compile(r"user_script|attempt to|bad argument|stack overflow|too many results|malformed|f_\w{40}")

@@ -6,8 +6,8 @@ import pytest
 
 from circman_redis import errors, refusals, scripts
 from tests.fuzz.junk import LARGE, drawn, fuzz, junk
-from tests.fuzz.support import BODIES, KEYS, MOST_MS, RUNTIME_ERROR, TOKEN, Subject, key_of
-from tests.lua.support import SCRIPT_KEYS
+from tests.fuzz.support import BODIES, KEYS, MOST_MS, RUNTIME_ERROR, TOKEN, Subject
+from tests.lua.support import SCRIPT_KEYS, key_of
 from tests.lua.test_headers import header_of
 from tests.property.texts import Decisions
 
@@ -23,9 +23,10 @@ HEAD = ENTRY[: ENTRY.index(b',"state"')] + b"}"
 STATE = b'{"timestamp":"2026-03-01T12:00:00.000000Z"}'
 OPS = [b"set", b"import", b"merge", b"adjust"]
 IDS = [b"", b"id-3", b"last", b"new", b"c.0000000000001.x", b"c.fffffffffffff.x"]
+FENCES = [b"", b"line:1", b"role-1:1795399552707810"]
 # What is right at each place of ARGV; the last one is right for whatever comes after it.
 RIGHT: dict[str, list[list[bytes]]] = {
-    "commit": [OPS, [b"", b"0", b"34"], IDS, [b"", b"me"], [b""], [b"0", b"7"], [*BODIES, b'{"/n":1}', STATE]],
+    "commit": [OPS, [b"", b"0", b"34"], IDS, [b"", b"me"], [b""], [b"0", b"7"], FENCES, [*BODIES, b'{"/n":1}', STATE]],
     "lookup": [[b"head", b"version", b"time"], [b"", b"3", b"33", b"2026-03-01T12:00:00Z"]],
     "commits": [[b"", b"9"], [b"", b"5"]],
     "past": [[b"0", b"-3", b"4"], [b"-1", b"7"]],
@@ -43,6 +44,8 @@ RIGHT: dict[str, list[list[bytes]]] = {
     "backup_history": [[b"34", b"20"], [b"34", b"12"]],
     "restore_begin": [[TOKEN.encode()], [b"9999"], [STATE], [HEAD], [b'{"history":"full"}'], [RULES], [b"", b"{}"]],
     "restore_history": [[TOKEN.encode()], [b"9999"], [ENTRY]],
+    "fork": [[b"", b"34", b"20", b"1"], [b"id-3", b"new"], [b"me", b""], [b"", b'{"a":1}']],
+    "lease": [[b"take", b"keep", b"release"], [b"role-1", b"line"], [b"w1", b"w2"], [b"1", b"60000"], [b"", b"1"]],
     "restore": [[TOKEN.encode()], [b"new", b"replace"], [b"0", b"33"], [b"me"]],
 }
 
@@ -53,7 +56,7 @@ def right_of(name: str) -> list[list[bytes]]:
 
 
 def keys_of(name: str) -> list[str]:
-    return [key_of(key) for key in SCRIPT_KEYS[name]]
+    return [key_of(KEYS, key) for key in SCRIPT_KEYS[name]]
 
 
 def arguments(draw: Decisions, name: str) -> list[bytes]:

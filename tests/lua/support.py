@@ -18,13 +18,16 @@ from circman_redis.keys import TwinKeys
 
 # What each script takes as KEYS; test_headers.py holds these against the headers and against protocol.py.
 SCRIPT_KEYS = {
-    "commit": ("state", "history", "meta", "rules", "ids", "old_ids", "times", "events"),
+    "commit": ("state", "history", "meta", "rules", "ids", "old_ids", "times", "leases", "events"),
     "lookup": ("state", "history", "meta", "times"),
     "commits": ("state", "history", "meta"),
     "past": ("state", "history", "meta"),
     "resume": ("state", "history", "meta"),
     "clear": ("state", "history", "meta", "times", "events"),
-    "delete": ("state", "history", "meta", "rules", "schema", "ids", "old_ids", "times", "events"),
+    "delete": (
+        *("state", "history", "meta", "rules", "schema", "ids", "old_ids", "times"),
+        *("leases", "origin", "events"),
+    ),
     "repair": (
         *("state", "history", "meta", "rules", "schema", "ids", "old_ids", "times", "events"),
         *(
@@ -47,7 +50,14 @@ SCRIPT_KEYS = {
         *("state", "history", "meta", "rules", "schema", "ids", "old_ids", "times"),
         *("restore", "restore_history", "restore_times", "events"),
     ),
+    "fork": (
+        *("state", "history", "meta", "rules"),
+        *("branch_state", "branch_history", "branch_meta", "branch_rules", "branch_schema"),
+        *("branch_ids", "branch_old_ids", "branch_times", "branch_origin", "branch_events"),
+    ),
+    "lease": ("leases",),
 }
+BRANCH = "b"
 STORED = ("state", "history", "meta", "rules", "schema", "ids", "old_ids", "times")
 
 _numbers = itertools.count()
@@ -60,6 +70,14 @@ _READ = {
     b"set": ("SMEMBERS",),
     b"stream": ("XRANGE", "-", "+"),
 }
+
+
+def key_of(keys: TwinKeys, name: str) -> str:
+    """A key of a twin, or of its branch b, by its name in a script's header."""
+    if name.startswith("kept_"):
+        return keys.kept(getattr(keys, name.removeprefix("kept_")), "1")
+    of = keys.branch(BRANCH) if name.startswith("branch_") else keys
+    return str(getattr(of, name.removeprefix("branch_")))
 
 
 class Reply(NamedTuple):
@@ -135,7 +153,7 @@ class RawTwin:
         return text
 
     def call(self, name: str, *args: Any, read_only: bool = False) -> Any:
-        keys = [getattr(self.keys, key) for key in SCRIPT_KEYS[name]]
+        keys = [key_of(self.keys, key) for key in SCRIPT_KEYS[name]]
         run = self.client.eval_ro if read_only else self.client.eval
         return run(self.text(name), len(keys), *keys, *args)
 
@@ -148,9 +166,10 @@ class RawTwin:
         actor: str | bytes = "",
         model: str = "",
         age: Any = 0,
+        fence: str | bytes = "",
     ) -> Reply:
         epoch, duplicate, committed_at, first, *timestamps = self.call(
-            "commit", op, expected, commit_id, actor, model, age, *bodies
+            "commit", op, expected, commit_id, actor, model, age, fence, *bodies
         )
         return Reply(epoch.decode(), duplicate, committed_at.decode(), first, tuple(one.decode() for one in timestamps))
 

@@ -217,7 +217,7 @@ def test_a_call_without_arguments_is_refused(raw: RawTwin) -> None:
     with raw.refused("BAD_JSON"):
         raw.call("commit", "merge", "", "")
     with raw.refused("TOO_LARGE"):
-        raw.call("commit", "merge", "", "", "", "", 0)
+        raw.call("commit", "merge", "", "", "", "", 0, "")
 
 
 def test_a_batch_is_one_commit_per_body(raw: RawTwin) -> None:

@@ -13,7 +13,7 @@ from circman_redis import backup, errors, protocol, refusals, scripts
 from circman_redis.backup_file import TwinRecord
 from circman_redis.keys import TwinKeys
 from circman_redis.rules import compile_model
-from tests.lua.support import SCRIPT_KEYS, RawTwin
+from tests.lua.support import BRANCH, SCRIPT_KEYS, RawTwin, key_of
 
 KEYS = TwinKeys("headers")
 README = (scripts.folder() / "README.md").read_text(encoding="utf-8")
@@ -44,6 +44,8 @@ CALLS = {
     "restore_begin": [backup.begin(KEYS, "0" * 16, TwinRecord("headers", "e", 1, b"{}", b"{}", b"{}", b"", b"{}"))],
     "restore_history": [backup.lay_by(KEYS, "0" * 16, [b"{}"])],
     "restore": [backup.finish(KEYS, "0" * 16, 3, "a", replace=True)],
+    "fork": [protocol.fork(KEYS, KEYS.branch(BRANCH), None, commit_id="x", actor="a")],
+    "lease": [protocol.lease(KEYS, "take", "r", "w"), protocol.lease(KEYS, "keep", "r", "w", token="5")],
 }
 
 
@@ -84,12 +86,6 @@ def header_of(name: str) -> Header:
     )
 
 
-def key_of(name: str) -> str:
-    """A key by its name in a header."""
-    kept = name.removeprefix("kept_")
-    return getattr(KEYS, name) if kept == name else KEYS.kept(getattr(KEYS, kept), "1")
-
-
 def codes_in(text: str) -> set[str]:
     return {f"CIRCMAN_{code}" for code in re.findall(r"(?:refuse\('|CIRCMAN_)([A-Z_]+)", text)}
 
@@ -106,7 +102,7 @@ def test_keys_are_those_of_the_call(name: str) -> None:
     assert header.keys == SCRIPT_KEYS[name]
     for call in CALLS[name]:
         assert call.target == name
-        assert call.keys == tuple(map(key_of, header.keys))
+        assert call.keys == tuple(key_of(KEYS, key) for key in header.keys)
 
 
 @pytest.mark.parametrize("name", scripts.NAMES)
@@ -195,6 +191,8 @@ PROVOKED: dict[str, tuple[type[errors.StateError], Callable[[RawTwin], object]]]
         errors.RetryExpired,
         lambda twin: (twin.meta(ids_since="1000000"), twin.set("{}", commit_id="x", age=10**13)),
     ),
+    "NO_STATE, fork": (errors.NoState, lambda twin: twin.call("fork", "7", "x", "", "")),
+    "FENCED": (errors.LeaseLost, lambda twin: twin.set("{}", fence="line:1")),
     "CORRUPT": (errors.CorruptTwin, lambda twin: (corrupt(twin), twin.set("{}"))),
 }
 

@@ -1,0 +1,1 @@
+"""What stands around the state: the parts of a running twin, to be used together or one by one."""
