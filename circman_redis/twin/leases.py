@@ -131,7 +131,7 @@ class Lease:
         self._over.clear()
         keeper = threading.Thread(target=self._keep_on, name=f"lease {self.role}", daemon=True)
         keeper.start()
-        self._stack.callback(self.release)
+        self._stack.callback(self._give_back)
         self._stack.callback(keeper.join)
         self._stack.callback(self._over.set)
         self._stack.enter_context(fencing.committing_as(self._manager.keys, self.role, self.token))
@@ -139,6 +139,12 @@ class Lease:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def _give_back(self) -> None:
+        try:
+            self.release()
+        except CircmanError as error:  # it ends by itself, and the block's own error is the one to see
+            log.warning("the role %r could not be given back: %s", self.role, error)
 
     def _keep_on(self) -> None:
         while not self._over.wait(self.ttl / _TRIES_PER_LEASE):

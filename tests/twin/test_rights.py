@@ -1,0 +1,72 @@
+"""Branches and roles, by users with the rules that `circman-redis acl` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from circman_redis import NotPermitted, StateManager, acl
+from circman_redis.acl import Role
+from circman_redis.twin.branches import fork
+from circman_redis.twin.leases import Lease, holders
+from tests.servers import Server, contents
+
+
+@pytest.fixture
+def made(server: Server, twin_id: str) -> Iterator[StateManager]:
+    with StateManager(twin_id, url=server.url) as twin:
+        twin.set_state({"n": 0})
+        yield twin
+
+
+def as_user(server: Server, role: Role, twin: str) -> StateManager:
+    with server.client() as admin:
+        admin.execute_command(*acl.line(f"{role}-{twin}", acl.rules(role, twin=twin)).split(), ">secret")
+    return StateManager(twin, url=f"unix://{role}-{twin}:secret@{server.socket}")
+
+
+def test_a_writer_forks_merges_back_and_deletes(server: Server, made: StateManager) -> None:
+    """With the model that the twin has."""
+    with as_user(server, "writer", made.twin) as twin:
+        branch = fork(twin, "b")
+        with branch.manager as manager:
+            manager.adjust({"/n": 5})
+            assert branch.merge_back() is not None
+            assert manager.schema == made.schema
+            manager.delete()
+    assert made.get_current_state()["n"] == 5
+
+
+def test_a_writer_takes_a_role(server: Server, made: StateManager) -> None:
+    with as_user(server, "writer", made.twin) as twin, Lease(twin, "line", "a"):
+        twin.adjust({"/n": 1})
+        assert holders(twin)[0].holder == "a"
+
+
+def test_a_reader_does_neither(server: Server, made: StateManager) -> None:
+    """It sees both."""
+    with fork(made, "b").manager, Lease(made, "line", "a"), server.client() as client:
+        before = contents(client)
+        with as_user(server, "reader", made.twin) as twin:
+            with pytest.raises(NotPermitted):
+                fork(twin, "c")
+            with pytest.raises(NotPermitted):
+                Lease(twin, "line", "b").take()
+            with twin.branch("b") as branch:
+                assert branch.get_current_state()["n"] == 0
+                with pytest.raises(NotPermitted):
+                    branch.adjust({"/n": 1})
+            assert holders(twin)[0].holder == "a"
+        assert contents(client) == before
+
+
+def test_a_writer_of_one_twin_cannot_reach_the_branches_of_another(server: Server, made: StateManager) -> None:
+    """Nor its roles."""
+    with StateManager(f"{made.twin}-other", url=server.url) as other:
+        other.set_state({"n": 0})
+        with fork(other, "b").manager, as_user(server, "writer", made.twin) as twin:
+            url = f"unix://writer-{made.twin}:secret@{server.socket}"
+            with pytest.raises(NotPermitted), StateManager(f"{other.twin}/b", url=url) as branch:
+                branch.get_current_state()
+            assert twin.get_current_state()["n"] == 0
