@@ -111,7 +111,7 @@ def grants(
     allowed = [f"+{name.lower().replace(' ', '|')}" for name in names]
     # The braces of a hash tag mean nothing to the server's patterns, and an id has none of the characters that do.
     base = f"{prefix}:{{*}}" if twin is None else keys.state.removesuffix(":state")
-    places = [f"{base}:"] if "/" in keys.twin else [f"{base}:", f"{base}/*:"]  # with its branches
+    places = [f"{base}:"] if "@" in keys.twin else [f"{base}:", f"{base}@*:"]  # with its branches
     channels = [channel for place in places for channel in (f"&{place}events", f"&__keyspace@*__:{place}state")]
     return [*(pattern for place in places for pattern in _patterns(role, place)), *channels, *allowed]
 
@@ -150,5 +150,5 @@ def _around(role: Role, keys: TwinKeys) -> list[tuple[str, ...]]:
 def _patterns(role: Role, place: str) -> list[str]:
     if role == "admin":
         return [f"~{place}*"]
-    written = _WRITTEN_OF_BRANCHES if "/" in place else _WRITTEN
+    written = _WRITTEN_OF_BRANCHES if "@" in place else _WRITTEN
     return [f"%R~{place}*", *(f"~{place}{part}" for part in (written if role == "writer" else ()))]

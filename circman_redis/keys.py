@@ -12,10 +12,10 @@ from circman_redis.shown import shown
 DEFAULT_PREFIX = "circman"
 DEFAULT_TWIN = "default"
 
-_TWIN = re.compile(r"([A-Za-z0-9_.:-]{1,128})(/[A-Za-z0-9_.-]{1,64})?")
+_TWIN = re.compile(r"([A-Za-z0-9_.:-]{1,128})(@[A-Za-z0-9_.-]{1,64})?")
 _PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _ALLOWED = {
-    "twin id": "1 to 128 of A-Z a-z 0-9 _ . : -, and for a branch of it a / and 1 to 64 of A-Z a-z 0-9 _ . -",
+    "twin id": "1 to 128 of A-Z a-z 0-9 _ . : -, and for a branch of it @ and 1 to 64 of A-Z a-z 0-9 _ . -",
     "prefix": "1 to 64 of A-Z a-z 0-9 _ . : -",
 }
 
@@ -24,10 +24,10 @@ _ALLOWED = {
 class TwinKeys:
     """The keys of one twin; the twin's id is their hash tag, so that all of them live in one slot.
 
-    A branch of a twin, such as ``plant/what-if-1``, is a twin itself, with keys of its own in the slot of the other.
+    A branch of a twin, such as ``plant@what-if-1``, is a twin itself, with keys of its own in the slot of the other.
 
     Args:
-        twin: 1 to 128 of ``A-Z a-z 0-9 _ . : -``; for a branch a ``/`` behind it, and 1 to 64 of them without ``:``.
+        twin: 1 to 128 of ``A-Z a-z 0-9 _ . : -``; for a branch ``@`` behind it, and 1 to 64 of them without ``:``.
         prefix: 1 to 64 of the same.
 
     Raises:
@@ -48,13 +48,13 @@ class TwinKeys:
 
     @cached_property
     def _base(self) -> str:
-        twin, slash, branch = self.twin.partition("/")
-        return f"{self.prefix}:{{{twin}}}{slash}{branch}"
+        twin, at, branch = self.twin.partition("@")
+        return f"{self.prefix}:{{{twin}}}{at}{branch}"
 
     @property
     def trunk(self) -> TwinKeys:
         """Those of the twin that this one is a branch of; its own, where it is none."""
-        return TwinKeys(self.twin.partition("/")[0], self.prefix)
+        return TwinKeys(self.twin.partition("@")[0], self.prefix)
 
     def branch(self, name: str) -> TwinKeys:
         """Those of a branch of the twin.
@@ -65,7 +65,7 @@ class TwinKeys:
         Raises:
             UsageError: no such name, or the twin is a branch itself.
         """
-        return TwinKeys(f"{self.twin}/{name}", self.prefix)
+        return TwinKeys(f"{self.twin}@{name}", self.prefix)
 
     @cached_property
     def state(self) -> str:
@@ -168,11 +168,11 @@ class TwinKeys:
 
 def state_keys_pattern(prefix: str = DEFAULT_PREFIX, trunk: str | None = None) -> str:
     """The pattern (SCAN MATCH) that the state keys under ``prefix`` fit: of every twin, or of the branches of one."""
-    return f"{prefix}:{{*}}:state" if trunk is None else f"{prefix}:{{{trunk}}}/*:state"
+    return f"{prefix}:{{*}}:state" if trunk is None else f"{prefix}:{{{trunk}}}@*:state"
 
 
 def twin_of_state_key(key: str, prefix: str = DEFAULT_PREFIX) -> str | None:
     """The twin, or the branch, whose state ``key`` holds, or None where it is not a state key under ``prefix``."""
-    found = re.fullmatch(re.escape(prefix) + r":\{([^{}]*)\}(/?[^:]*):state", key)
+    found = re.fullmatch(re.escape(prefix) + r":\{([^{}]*)\}(@?[^:]*):state", key)
     twin = found[1] + found[2] if found else ""
     return twin if _TWIN.fullmatch(twin) else None

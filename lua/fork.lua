@@ -96,7 +96,7 @@ end
 
 -- The branch as the event names it.
 local function branch_id()
-  local trunk, branch = NEW_STATE:match('{(.-)}(/?[^:]*)')
+  local trunk, branch = NEW_STATE:match('{(.-)}(@?[^:]*)')
   return trunk and trunk .. branch or NEW_STATE
 end
 

@@ -35,7 +35,7 @@ end
 
 -- The twin's id: the hash tag of its keys, and for a branch what stands behind that.
 local function twin_id()
-  local trunk, branch = STATE:match('{(.-)}(/?[^:]*)')
+  local trunk, branch = STATE:match('{(.-)}(@?[^:]*)')
   return trunk and trunk .. branch or STATE
 end
 

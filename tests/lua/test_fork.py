@@ -79,7 +79,7 @@ def test_it_is_announced_on_the_channel_of_the_branch(raw: RawTwin, branch: RawT
         forked(raw)
     assert others == []
     (event,) = events
-    assert (event["twin"], event["version"], event["op"]) == (f"{raw.keys.twin}/{BRANCH}", 1, "import")
+    assert (event["twin"], event["version"], event["op"]) == (f"{raw.keys.twin}@{BRANCH}", 1, "import")
     assert event["state"] == {"n": 1}
 
 

@@ -38,7 +38,7 @@ def text_of(manager: StateManager) -> bytes:
 def test_it_begins_with_the_state_of_the_twin(twin: StateManager, branch: Branch) -> None:
     """Byte for byte, and says where it comes from."""
     assert text_of(branch.manager) == text_of(twin)
-    assert branch.manager.twin == f"{twin.twin}/what-if-1"
+    assert branch.manager.twin == f"{twin.twin}@what-if-1"
     assert (branch.origin.twin, branch.origin.version) == (twin.twin, 1)
     assert branch.origin.state == twin.get_current_state()
     (entry,) = branch.manager.get_commits()
@@ -75,12 +75,12 @@ def test_a_name_is_taken_once(twin: StateManager, branch: Branch) -> None:
     with pytest.raises(StateConflict):
         fork(twin, "what-if-1")
     branch.manager.delete()
-    assert list(twin.client.scan_iter(f"{twin.keys.prefix}:{{{twin.twin}}}/*")) == []
+    assert list(twin.client.scan_iter(f"{twin.keys.prefix}:{{{twin.twin}}}@*")) == []
     with fork(twin, "what-if-1").manager as again:
         assert again.snapshot().version == 1
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "a:b", "x" * 65, "{a}", "ä"])
+@pytest.mark.parametrize("name", ["", "a/b", "a@b", "a:b", "x" * 65, "{a}", "ä"])
 def test_names_that_are_none(twin: StateManager, name: str) -> None:
     """Nothing of them reaches a key."""
     with pytest.raises(UsageError):

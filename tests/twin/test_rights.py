@@ -67,6 +67,6 @@ def test_a_writer_of_one_twin_cannot_reach_the_branches_of_another(server: Serve
         other.set_state({"n": 0})
         with fork(other, "b").manager, as_user(server, "writer", made.twin) as twin:
             url = f"unix://writer-{made.twin}:secret@{server.socket}"
-            with pytest.raises(NotPermitted), StateManager(f"{other.twin}/b", url=url) as branch:
+            with pytest.raises(NotPermitted), StateManager(f"{other.twin}@b", url=url) as branch:
                 branch.get_current_state()
             assert twin.get_current_state()["n"] == 0
