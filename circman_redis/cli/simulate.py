@@ -81,7 +81,7 @@ def _parameters(given: Sequence[str]) -> dict[str, Any]:
     wanted: dict[str, Any] = {}
     for one in given:
         named = _NAMED.fullmatch(one)
-        wanted |= {named[1]: named[2]} if named else decode(document(one))
+        wanted |= {named[1]: named[2]} if named else decode(bytes(document(one)))
     return wanted
 
 

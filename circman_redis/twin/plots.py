@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from circman_redis.errors import UsageError
+from circman_redis.errors import StateError, UsageError
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -64,6 +64,7 @@ def draw(heading: str, charts: Sequence[Chart], form: str) -> bytes:
 
     Raises:
         UsageError: there are too many charts; or matplotlib is not installed.
+        StateError: the times are at the very ends of the calendar, which no axis reaches.
     """
     if len(charts) > MOST_CHARTS:
         raise UsageError(f"{len(charts)} charts on one picture: at most {MOST_CHARTS}")
@@ -82,7 +83,11 @@ def draw(heading: str, charts: Sequence[Chart], form: str) -> bytes:
         _draw(place, chart)
     for place in places[len(charts) :]:
         place.set_visible(False)
-    return _picture(figure, form)
+    try:
+        return _picture(figure, form)
+    except ValueError as error:  # the axis would begin before the year 1, or end after 9999
+        first = min(min(chart.times) for chart in charts).isoformat()
+        raise StateError(f"{heading}: cannot be drawn from {first} on: {error}") from error
 
 
 def _draw(place: Any, chart: Chart) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 
-from circman_redis.codec import JSONText, decode, encode
+from circman_redis.codec import JSONText, check_text, decode, encode
 from circman_redis.errors import NoState, StateValidationError, UsageError, Violation
 from circman_redis.frozen import FrozenDict, freeze, thaw
 from circman_redis.models import TwinState
@@ -161,7 +161,8 @@ class SimulationEngine:
                 raise NoState("the twin has no state yet: commit one with set_state or update_state, or give one")
         if isinstance(given, Snapshot):
             return freeze(decode(encode(given.state))), given.version, given.epoch
-        return freeze(decode(encode(decode(given) if isinstance(given, JSONText) else given))), 0, ""
+        text = bytes(check_text(given)) if isinstance(given, JSONText) else encode(given)
+        return freeze(decode(text)), 0, ""
 
     def _blocks(self, state: State, steps: int, runs: int) -> list[tuple[Model, Block]]:
         """The models that have something to move, with room for it."""
