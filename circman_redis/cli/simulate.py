@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +16,10 @@ from circman_redis.cli._read import document
 from circman_redis.codec import decode
 from circman_redis.errors import NoState
 from circman_redis.results import Snapshot
-from circman_redis.timestamps import format_timestamp
+
+if TYPE_CHECKING:
+    from circman_redis.twin.plots import Chart
+    from circman_redis.twin.simulated import EnsembleResult
 
 _NAMED = re.compile(r"([a-z_]+)=(.*)", re.DOTALL)
 
@@ -52,8 +55,8 @@ def simulate_command(
     if states and runs > 1:
         raise click.UsageError("--states are those of one run: leave out --runs")
     wanted = _parameters(parameters)
-    from circman_redis.twin import plots  # noqa: PLC0415 - needs nothing yet
-    from circman_redis.twin.simulation import SimulationEngine  # noqa: PLC0415 - needs numpy
+    from circman_redis.twin import plots  # noqa: PLC0415 - without --plot it is not asked whether there is matplotlib
+    from circman_redis.twin.simulation import SimulationEngine  # noqa: PLC0415 - imports numpy
 
     form = plots.format_of(plot) if plot else ""
     with target.session() as session:
@@ -63,18 +66,19 @@ def simulate_command(
         raise NoState(f"twin {twin!r} has no state yet: commit one with set_state or update_state")
     found = SimulationEngine().run_ensemble(runs, steps, snapshot, wanted, seed)
     if plot:
-        heading = f"{twin}, from version {found.version} on" + (
-            f", {runs} runs: mean and 5 to 95 %" if runs > 1 else ""
-        )
+        several = f", {runs} runs: mean and 5 to 95 %" if runs > 1 else ""
+        heading = f"{twin}, from version {found.version} on{several}"
         files.write_atomically(Path(plot), plots.draw(heading, list(_charts(found)), form))
     if states:
         one = found.run(0)
         for number in range(steps + 1):
             emit_value(one.state(number))
-    elif on_terminal():
-        _print_table(twin, found)
+        return
+    summary = found.summary() if runs > 1 else found.run(0).summary()
+    if on_terminal():
+        _print_table(twin, summary)
     else:
-        emit_value(_summary(twin, found, plot))
+        emit_value({"twin": twin, **summary} | ({"plot": plot} if plot else {}))
 
 
 def _parameters(given: Sequence[str]) -> dict[str, Any]:
@@ -85,47 +89,21 @@ def _parameters(given: Sequence[str]) -> dict[str, Any]:
     return wanted
 
 
-def _charts(found: Any) -> Iterator[Any]:
+def _charts(found: EnsembleResult) -> Iterator[Chart]:
     from circman_redis.twin.plots import Chart  # noqa: PLC0415 - as above
 
     times = found.times
     for place, mean in found.mean.items():
-        bands = (found.low[place], found.high[place]) if found.runs > 1 else ()
-        yield Chart(place, times, mean, *bands)
+        if found.runs > 1:
+            yield Chart(place, times, mean, found.low[place], found.high[place])
+        else:
+            yield Chart(place, times, mean)
 
 
-def _summary(twin: str, found: Any, plot: str | None) -> dict[str, Any]:
-    times = found.times
-    summary = {
-        "twin": twin,
-        "version": found.version,
-        "epoch": found.epoch,
-        "steps": found.steps,
-        "runs": found.runs,
-        "seed": found.seed,
-        "started": format_timestamp(times[0]),
-        "ended": format_timestamp(times[-1]),
-        "parameters": found.parameters.model_dump(),
-        "quantities": {place: dict(_facts(found, place)) for place in found.quantities},
-    }
-    return summary | ({"plot": plot} if plot else {})
-
-
-def _facts(found: Any, place: str) -> Iterator[tuple[str, float]]:
-    """What became of a quantity: its ends, in all runs, and the least and the largest on the way."""
-    values: Mapping[str, Any] = found.quantities
-    yield "first", float(values[place][0, 0])
-    yield "last", float(found.mean[place][-1])
-    if found.runs > 1:
-        yield "last_low", float(found.low[place][-1])
-        yield "last_high", float(found.high[place][-1])
-    yield "min", float(values[place].min())
-    yield "max", float(values[place].max())
-
-
-def _print_table(twin: str, found: Any) -> None:
-    rows = [[place, *(f"{value:.6g}" for _, value in _facts(found, place))] for place in found.quantities]
-    names = [name for name, _ in _facts(found, next(iter(found.quantities)))]
+def _print_table(twin: str, summary: dict[str, Any]) -> None:
+    quantities = summary["quantities"]
+    names = list(next(iter(quantities.values())))
+    rows = [[place, *(f"{facts[name]:.6g}" for name in names)] for place, facts in quantities.items()]
     emit_table(("quantity", *names), rows)
-    several = f", {found.runs} runs" if found.runs > 1 else ""
-    note(f"{twin}, from version {found.version} on: {found.steps} steps{several}, seed {found.seed}")
+    several = f", {summary['runs']} runs" if summary["runs"] > 1 else ""
+    note(f"{twin}, from version {summary['version']} on: {summary['steps']} steps{several}, seed {summary['seed']}")

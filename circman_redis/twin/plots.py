@@ -9,9 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from circman_redis.errors import StateError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Numbers: TypeAlias = "Sequence[float] | NDArray[np.float64]"
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -36,9 +42,9 @@ class Chart:
 
     title: str
     times: Sequence[datetime]
-    values: Sequence[float]
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
+    values: Numbers
+    low: Numbers | None = None
+    high: Numbers | None = None
 
 
 def format_of(path: str | Path) -> str:

@@ -44,6 +44,20 @@ class _Simulated:
     parameters: Parameters
     steps: int
 
+    def _summary(self, runs: int, quantities: Mapping[str, dict[str, float]]) -> dict[str, Any]:
+        times = self.times
+        return {
+            "version": self.version,
+            "epoch": self.epoch,
+            "steps": self.steps,
+            "runs": runs,
+            "seed": self.seed,
+            "started": format_timestamp(times[0]),
+            "ended": format_timestamp(times[-1]),
+            "parameters": self.parameters.model_dump(),
+            "quantities": quantities,
+        }
+
     @property
     def times(self) -> list[datetime]:
         """When each state is so, the initial one first: steps + 1 moments, rising."""
@@ -60,6 +74,10 @@ class SimulationResult(_Simulated):
     """
 
     quantities: Mapping[str, Values]
+
+    def summary(self) -> dict[str, Any]:
+        """The run as a small JSON object: what it started from, what repeats it, what became of each quantity."""
+        return self._summary(1, {place: _ends(values, values[-1]) for place, values in self.quantities.items()})
 
     @property
     def states(self) -> list[State]:
@@ -122,6 +140,17 @@ class EnsembleResult(_Simulated):
         """JSON Pointer -> the 95th percentile of the runs."""
         return self._over_runs(lambda values: np.percentile(values, HIGH, axis=1))
 
+    def summary(self) -> dict[str, Any]:
+        """The same as of a run; ``last`` is the mean, with its band beside it, ``min`` and ``max`` are of all runs."""
+        return self._summary(
+            self.runs,
+            {
+                place: _ends(values, self.mean[place][-1])
+                | {"last_low": float(self.low[place][-1]), "last_high": float(self.high[place][-1])}
+                for place, values in self.quantities.items()
+            },
+        )
+
     def run(self, number: int) -> SimulationResult:
         """One of the runs, from 0 on; run 0 is the one that `run_simulation` gives with the same seed.
 
@@ -140,6 +169,15 @@ class EnsembleResult(_Simulated):
         for values in found.values():
             values.flags.writeable = False
         return MappingProxyType(found)
+
+
+def _ends(values: Values, last: float) -> dict[str, float]:
+    return {
+        "first": float(values[0].flat[0]),
+        "last": float(last),
+        "min": float(values.min()),
+        "max": float(values.max()),
+    }
 
 
 def _mean(values: Values) -> Values:

@@ -73,7 +73,8 @@ class SimulationEngine:
                 each place and a column for each run.
 
         Raises:
-            UsageError: another model moves the same; or the arguments are none.
+            UsageError: the name is empty, the pointer is none, or there is nothing to call. That two models move the
+                same, or that the state has no such number, is said when a simulation is made.
         """
         if not name or not callable(move):
             raise UsageError(f"model {shown(name)}: give a name, and a callable that takes the step")
@@ -138,7 +139,7 @@ class SimulationEngine:
         _check_whole("steps", steps, 1)
         if seed is not None:
             _check_whole("seed", seed, 0)
-        seed = secrets.randbits(32) if seed is None else int(seed)
+        runs, steps, seed = int(runs), int(steps), secrets.randbits(32) if seed is None else int(seed)
         state, version, epoch = self._start(initial_state)
         started = _moment(state)
         _check_end(started, wanted.step_seconds, steps)

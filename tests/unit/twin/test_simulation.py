@@ -183,6 +183,25 @@ def test_an_ensemble_has_its_runs(engine: SimulationEngine) -> None:
         found.mean[T][0] = 1
 
 
+def test_a_summary_is_small_and_repeats_the_run(engine: SimulationEngine) -> None:
+    """Of a run what its arrays say, of an ensemble the mean and the band as well."""
+    found = engine.run_ensemble(7, 40, Snapshot(STATE, 3, "e"), {"noise_spread": 0.2})
+    told = json.loads(json.dumps(found.summary()))
+    assert (told["version"], told["epoch"], told["runs"], told["steps"]) == (3, "e", 7, 40)
+    assert (told["started"], told["ended"]) == ("2026-11-22T13:00:00.000000Z", "2026-11-22T13:40:00.000000Z")
+    assert told["quantities"][T] == {
+        "first": 30.0,
+        "last": found.mean[T][-1],
+        "min": found.quantities[T].min(),
+        "max": 30.0,
+        "last_low": found.low[T][-1],
+        "last_high": found.high[T][-1],
+    }
+    again = engine.run_simulation(told["steps"], STATE, told["parameters"], told["seed"])
+    assert again.summary()["quantities"] == found.run(0).summary()["quantities"]
+    assert again.summary()["quantities"][M]["last"] == again.quantities[M][-1]
+
+
 def test_a_run_is_recorded_where_it_is_asked_for() -> None:
     told: list[SimulationResult] = []
     engine = SimulationEngine(recorder=told.append)
