@@ -52,12 +52,12 @@ def export_name(moment: datetime) -> str:
     return f"state_{moment:%Y%m%d_%H%M%S}"
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str | bytes) -> None:
     """Writes a file so that a reader, or a crash, meets the old file or the new one and nothing between.
 
     Args:
         path: where to; what stands there is replaced. A symbolic link is followed.
-        text: what to write, in UTF-8; a line end is added where it has none.
+        text: what to write, in UTF-8; a line end is added where it has none. Bytes are written as they are.
 
     Raises:
         UsageError: where ``path`` is a folder, a device or a pipe.
@@ -188,9 +188,9 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _temporary(folder: Path, text: str) -> Iterator[Path]:
+def _temporary(folder: Path, text: str | bytes) -> Iterator[Path]:
     """A file with the text, safe on the disk; it is gone afterwards unless it was renamed."""
-    content = (text if text.endswith("\n") else text + "\n").encode()
+    content = text if isinstance(text, bytes) else (text if text.endswith("\n") else text + "\n").encode()
     path = folder / f".circman-{secrets.token_hex(8)}.tmp"
     try:
         # "x" makes it with the ordinary permissions, which tempfile does not.

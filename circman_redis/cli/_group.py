@@ -25,6 +25,8 @@ COMMANDS = {
     "diff": ("reading", "Show what changed between two versions."),
     "watch": ("watch", "One line per event, as they come: who changed what."),
     "top": ("top", "A live view of the twin, on the whole terminal."),
+    "plot": ("plot", "Draw numbers of the twin over its history."),
+    "simulate": ("simulate", "What becomes of the state, by the models; commit nothing."),
     "export": ("reading", "Write the state to a file, and print its path."),
     "import": ("writing", "Commit the state in an exported file."),
     "backup": ("backup", "Write twins to a file, with history and model."),

@@ -17,7 +17,7 @@ from circman_redis.cli._group import COMMANDS, cli
 from tests.cli.conftest import ROOT, process
 
 DOCS = ROOT / "docs" / "cli.md"
-HEAVY = ("redis", "pydantic", "pydantic_settings", "orjson", "rich", "asyncio")
+HEAVY = ("redis", "pydantic", "pydantic_settings", "orjson", "rich", "asyncio", "numpy", "matplotlib")
 
 
 def every_command() -> Iterator[tuple[str, click.Command]]:

@@ -66,6 +66,8 @@ def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     files.write_atomically(path, '{"ä": 22.10}')
     assert path.read_bytes() == '{"ä": 22.10}\n'.encode()
+    files.write_atomically(path, b"\x89PNG")
+    assert path.read_bytes() == b"\x89PNG"
     files.write_atomically(path, "{}\n")
     assert path.read_bytes() == b"{}\n"
     assert names(tmp_path) == ["state.json"]
