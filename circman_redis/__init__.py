@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         HistoryEntry,
         RepairReport,
         Snapshot,
-        TwinConfig,
+        StoredConfig,
     )
     from circman_redis.subscription import AsyncSubscription, Subscription
 
@@ -101,7 +101,7 @@ _HOMES = {
     "mirror": ("AsyncMirror", "Mirror"),
     "models": ("Environment", "Material", "ProductionLine", "TwinState"),
     "patch": ("MISSING", "Change"),
-    "results": ("AuditReport", "Commit", "Disagreement", "HistoryEntry", "RepairReport", "Snapshot", "TwinConfig"),
+    "results": ("AuditReport", "Commit", "Disagreement", "HistoryEntry", "RepairReport", "Snapshot", "StoredConfig"),
     "subscription": ("AsyncSubscription", "Subscription"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -166,8 +166,8 @@ __all__ = [
     "StoreError",
     "StoreFull",
     "StoreUnavailable",
+    "StoredConfig",
     "Subscription",
-    "TwinConfig",
     "TwinState",
     "Unconfirmed",
     "UnsafeEviction",

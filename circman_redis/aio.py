@@ -28,7 +28,7 @@ from circman_redis.results import (
     RepairReport,
     Snapshot,
     State,
-    TwinConfig,
+    StoredConfig,
 )
 from circman_redis.state_history import AsyncStateHistory
 from circman_redis.subscription import AsyncSubscription
@@ -325,7 +325,7 @@ class AsyncStateManager(Manager):
         await self._link.drive_alone(self._twin.publish_model(model, validation, force))
 
     @property
-    async def config(self) -> TwinConfig:
+    async def config(self) -> StoredConfig:
         """The twin's settings as they stand in Redis."""
         return await self._link.run(protocol.config(self.keys))
 

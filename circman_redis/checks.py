@@ -12,18 +12,18 @@ from circman_redis import patch
 from circman_redis.canonical import canonical
 from circman_redis.codec import decode, encode
 from circman_redis.errors import StateValidationError, Violation
-from circman_redis.results import State, TwinConfig
+from circman_redis.results import State, StoredConfig
 from circman_redis.timestamps import TIMESTAMP_FORMAT, format_timestamp
 
 
-def refuse(model: type[BaseModel], state: State, config: TwinConfig) -> None:
+def refuse(model: type[BaseModel], state: State, config: StoredConfig) -> None:
     """Raises StateValidationError for what `python_violations` finds."""
     violations = python_violations(model, state, config)
     if violations:
         raise StateValidationError(violations)
 
 
-def python_violations(model: type[BaseModel], state: State, config: TwinConfig) -> list[Violation]:
+def python_violations(model: type[BaseModel], state: State, config: StoredConfig) -> list[Violation]:
     """What the model's own validators say of a state; nothing at level none."""
     if config.validation == "none":
         return []

@@ -38,7 +38,7 @@ from circman_redis.errors import (
 from circman_redis.keys import TwinKeys
 from circman_redis.models import LEVELS, TwinState
 from circman_redis.protocol import Call
-from circman_redis.results import Commit, Snapshot, State, TwinConfig
+from circman_redis.results import Commit, Snapshot, State, StoredConfig
 from circman_redis.settings import LONGEST_HISTORY, LONGEST_NAME, History, Settings
 from circman_redis.shown import shown
 from circman_redis.timestamps import format_timestamp, microseconds, parse_timestamp
@@ -81,7 +81,7 @@ class Twin:
     keys: TwinKeys
     settings: Settings
     model: type[BaseModel] | None = None
-    config: TwinConfig = field(default_factory=TwinConfig)
+    config: StoredConfig = field(default_factory=StoredConfig)
     sharded: bool = False  # whether the way to it is that of a cluster
     facts: ServerFacts = field(default_factory=ServerFacts)
     known: int = 0  # when the newest commit was made that this manager knows of, in microseconds by the server's clock
@@ -183,7 +183,7 @@ class Twin:
     def _own_model(self) -> rules.CompiledModel:
         return self.compiled or rules.compile_model(TwinState)
 
-    def _check(self, config: TwinConfig) -> None:
+    def _check(self, config: StoredConfig) -> None:
         if self.compiled and config.model_hash != self.compiled.hash:
             raise ModelMismatch(
                 f"twin {self.keys.twin!r} goes by model {config.model!r} ({config.model_hash}), the caller by "
@@ -197,7 +197,7 @@ class Twin:
                 "leave out validation= to go by the twin's, and publish_model(..., validation=...) to change it"
             )
 
-    def _wanted_settings(self, config: TwinConfig) -> dict[str, int | str]:
+    def _wanted_settings(self, config: StoredConfig) -> dict[str, int | str]:
         given = {name: getattr(self.settings, name) for name in _SETTINGS}
         wanted = {name: new for name, new in given.items() if new is not None and new != getattr(config, name)}
         return {name: int(new) if isinstance(new, bool) else new for name, new in wanted.items()}
@@ -216,7 +216,7 @@ class Twin:
 
     def want(self, settings: Mapping[str, int | str]) -> Flow[None]:
         """Changes settings, where the twin's are others now: another process may have changed them."""
-        config: TwinConfig = yield protocol.config(self.keys)
+        config: StoredConfig = yield protocol.config(self.keys)
         differing = {name: new for name, new in settings.items() if new != getattr(config, name)}
         if differing:
             yield from self._change(differing)
@@ -258,7 +258,7 @@ class Twin:
             return self.body(document, what)
         except StateTooLarge:
             # Somebody may have raised the limit since it was learned.
-            config: TwinConfig = yield protocol.config(self.keys)
+            config: StoredConfig = yield protocol.config(self.keys)
             if config.max_bytes <= self.max_bytes:
                 raise
             self.config = replace(self.config, max_bytes=config.max_bytes)
@@ -470,7 +470,7 @@ class Twin:
 
     def validate(self, state: Any) -> Flow[tuple[bool, str]]:
         """Whether a state would be accepted, and why not."""
-        config: TwinConfig = yield protocol.config(self.keys)
+        config: StoredConfig = yield protocol.config(self.keys)
         if config.model_hash is None:
             level = self.settings.validation or config.validation
             config = replace(config, model=self._own_model.name, validation=level, checks=self._own_model.checks(level))

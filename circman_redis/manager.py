@@ -27,7 +27,7 @@ from circman_redis.results import (
     RepairReport,
     Snapshot,
     State,
-    TwinConfig,
+    StoredConfig,
 )
 from circman_redis.state_history import StateHistory
 from circman_redis.subscription import Subscription
@@ -485,7 +485,7 @@ class StateManager(Manager):
             self._driver.drive(self._twin.publish_model(model, validation, force))
 
     @property
-    def config(self) -> TwinConfig:
+    def config(self) -> StoredConfig:
         """The twin's settings as they stand in Redis."""
         return self._driver.run(protocol.config(self.keys))
 

@@ -14,7 +14,7 @@ from circman_redis import errors, refusals
 from circman_redis.codec import decode, encode
 from circman_redis.durability import NONE, Durability, ServerFacts, read_info
 from circman_redis.keys import TwinKeys
-from circman_redis.results import Commit, HistoryEntry, Page, Snapshot, State, TwinConfig
+from circman_redis.results import Commit, HistoryEntry, Page, Snapshot, State, StoredConfig
 from circman_redis.rules import CompiledModel
 
 T = TypeVar("T")
@@ -114,7 +114,7 @@ def sent_again(call: Call[T], age_ms: int) -> Call[T]:
     return replace(call, args=(*call.args[:AGE], age_ms, *call.args[AGE + 1 :]))
 
 
-def opening(keys: TwinKeys) -> Call[tuple[TwinConfig, int]]:
+def opening(keys: TwinKeys) -> Call[tuple[StoredConfig, int]]:
     """The twin's settings, and when its newest commit was made, in microseconds; 0 before the first (HMGET)."""
     fields = (*_CONFIG_FIELDS, "committed")
     return Call("HMGET", (keys.meta,), fields, lambda reply: (_parse_config(reply[:-1]), int(reply[-1] or 0)))
@@ -218,7 +218,7 @@ def history_size(keys: TwinKeys) -> Call[int]:
     return Call("LLEN", (keys.history,), (), int)
 
 
-def config(keys: TwinKeys) -> Call[TwinConfig]:
+def config(keys: TwinKeys) -> Call[StoredConfig]:
     """The twin's settings (HMGET)."""
     return Call("HMGET", (keys.meta,), tuple(_CONFIG_FIELDS), _parse_config)
 
@@ -442,9 +442,9 @@ def is_unwritten(reply: object) -> bool:
     return isinstance(reply, list) and len(reply) > 1 and reply[1] == 2  # noqa: PLR2004 - lua/commit.lua says so
 
 
-def _parse_config(reply: list[bytes | None]) -> TwinConfig:
+def _parse_config(reply: list[bytes | None]) -> StoredConfig:
     found = zip(_CONFIG_FIELDS.items(), reply, strict=True)
-    return TwinConfig(**{name: parse(text) for (name, parse), text in found if text is not None})
+    return StoredConfig(**{name: parse(text) for (name, parse), text in found if text is not None})
 
 
 def pairs_of(reply: Mapping[Any, Any] | Sequence[Any]) -> list[tuple[Any, Any]]:

@@ -13,7 +13,7 @@ from circman_redis.flows import Flow, Twin
 from circman_redis.keys import TwinKeys
 from circman_redis.patch import Change
 from circman_redis.protocol import Call
-from circman_redis.results import HistoryEntry, State, TwinConfig
+from circman_redis.results import HistoryEntry, State, StoredConfig
 from circman_redis.shown import shown
 from circman_redis.timestamps import format_timestamp, parse_timestamp
 
@@ -58,13 +58,13 @@ def past_size(keys: TwinKeys) -> Flow[int]:
 
 def history_form(keys: TwinKeys) -> Flow[str]:
     """How past states are kept, full or compact."""
-    config: TwinConfig = yield protocol.config(keys)
+    config: StoredConfig = yield protocol.config(keys)
     return config.history
 
 
 def history_length(keys: TwinKeys) -> Flow[int]:
     """How many past states are kept at most."""
-    config: TwinConfig = yield protocol.config(keys)
+    config: StoredConfig = yield protocol.config(keys)
     return config.history_length
 
 

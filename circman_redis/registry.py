@@ -20,7 +20,7 @@ from circman_redis.codec import JSONText, pretty
 from circman_redis.errors import UsageError
 from circman_redis.flows import Twin
 from circman_redis.keys import TwinKeys
-from circman_redis.results import TwinConfig
+from circman_redis.results import StoredConfig
 from circman_redis.settings import ARGUMENTS, Settings
 from circman_redis.urls import identity
 
@@ -231,7 +231,7 @@ class Manager(ABC):
             return asked_for
         if name == "actor":
             return self._twin.actor
-        return self._learned(name) if hasattr(TwinConfig, name) else None
+        return self._learned(name) if hasattr(StoredConfig, name) else None
 
     def _learned(self, name: str) -> Any:
         return getattr(self._twin.config, name)

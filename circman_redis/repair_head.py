@@ -19,7 +19,7 @@ from circman_redis.commit_chain import Entry, fault_of, merged, read_entry, stam
 from circman_redis.errors import InvalidJSON
 from circman_redis.keys import TwinKeys
 from circman_redis.models import LEVELS
-from circman_redis.results import Disagreement, TwinConfig
+from circman_redis.results import Disagreement, StoredConfig
 
 _EVER = 2**62  # microseconds: later than any commit
 _DIGITS = 15  # of a version, at most: a whole number to Lua
@@ -120,10 +120,10 @@ def model_of(facts: Facts) -> dict[str, str]:
     return model if only_level else {}
 
 
-def _config(facts: Facts) -> TwinConfig:
+def _config(facts: Facts) -> StoredConfig:
     settings = settings_of(facts)
-    usual = TwinConfig()
-    return TwinConfig(
+    usual = StoredConfig()
+    return StoredConfig(
         history_length=int(settings.get("history_length", usual.history_length)),
         max_bytes=int(settings.get("max_bytes", usual.max_bytes)),
         validation=settings.get("validation", usual.validation),

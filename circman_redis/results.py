@@ -113,7 +113,7 @@ class HistoryEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class TwinConfig:
+class StoredConfig:
     """A twin's settings as they stand in Redis; they bind every writer.
 
     Attributes:

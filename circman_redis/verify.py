@@ -17,7 +17,7 @@ from circman_redis.errors import CorruptTwin, InvalidJSON
 from circman_redis.flows import Flow
 from circman_redis.keys import TwinKeys
 from circman_redis.protocol import Call, pairs_of
-from circman_redis.results import Disagreement, TwinConfig
+from circman_redis.results import Disagreement, StoredConfig
 
 _LOOKS = 5  # at a twin that is deleted and made again meanwhile
 _MOST = 100  # disagreements that are looked for
@@ -285,7 +285,7 @@ def _is_number(text: bytes) -> bool:
 
 def _history_length(meta: Meta) -> int:
     text = meta.get("history_length", b"")
-    return int(text) if _is_number(text) else TwinConfig().history_length
+    return int(text) if _is_number(text) else StoredConfig().history_length
 
 
 def _entries_left(meta: Meta) -> int | None:

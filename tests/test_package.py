@@ -22,9 +22,11 @@ USE = """
 from pathlib import Path
 import circman_redis
 from circman_redis import StateManager, scripts
+from circman_redis.twin.constants import ConstantsService
 
 assert "site-packages" in circman_redis.__file__, circman_redis.__file__
 assert scripts.folder().parent == Path(circman_redis.__file__).parent
+assert ConstantsService().get_digital_twin_config().name == "default"
 with StateManager("wheel", url="embedded://" + str(Path("data").resolve())) as twin:
     twin.update_state({"a": [], "b": 22.0})
     print(twin.snapshot().version, twin.client.get(twin.keys.state).decode()[:17])

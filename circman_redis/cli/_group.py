@@ -41,6 +41,7 @@ COMMANDS = {
     "doctor": ("doctor", "Say in words what is wrong with the server or the twin."),
     "repair": ("repair", "Say what would make a damaged twin right, and do it on request."),
     "audit": ("audit", "Prove the history, and what clients were told of their commits."),
+    "constants": ("constants", "Print the constants that programs around a twin go by."),
     "ingest": ("ingest", "Commit the rows of a CSV file, or lines of JSON."),
     "server": ("admin", "Hold the embedded server in the foreground."),
     "cluster": ("cluster", "Hold a cluster on this machine in the foreground."),
