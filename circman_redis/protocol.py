@@ -20,7 +20,7 @@ from circman_redis.rules import CompiledModel
 T = TypeVar("T")
 Arg = str | bytes | int
 
-AGE = 5  # where commit.lua has the age in ARGV, counted from 0
+AGE, FIRST_BODY = 5, 7  # where commit.lua has the age, and the first of its bodies, in ARGV, counted from 0
 
 _FAR = 2**53
 """Further than any list in Redis reaches."""

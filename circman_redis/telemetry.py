@@ -157,7 +157,7 @@ class OpenTelemetry(observing.Observer):
             "db.operation.name": "commit",
             "circman.twin": twin,
             "circman.op": op,
-            "circman.commits": len(call.args) - protocol.AGE - 1,
+            "circman.commits": len(call.args) - protocol.FIRST_BODY,
             **_address(store),
         }
         told = {"circman.op": op}
