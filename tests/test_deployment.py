@@ -85,7 +85,7 @@ def test_no_password_is_in_the_repository() -> None:
     """Only names of files; and nothing that is built or committed takes them along."""
     for path in [ROOT / "docker-compose.yml", *(ROOT / "deploy").rglob("*")]:
         if path.is_file() and path.suffix != ".pyc":
-            assert not re.search(r"(?<![%R])>[A-Za-z0-9]{4}|#[0-9a-f]{64}|:[^/\s]+@", path.read_text()), path
+            assert not re.search(r"(?<![%R])>[A-Za-z0-9]{4}|#[0-9a-f]{64}|:[^/\s{}]+@", path.read_text()), path
     assert "secrets" in (ROOT / ".dockerignore").read_text().split()
     assert "secrets/" in (ROOT / ".gitignore").read_text().split()
 
