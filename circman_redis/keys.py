@@ -11,6 +11,8 @@ from circman_redis.shown import shown
 
 DEFAULT_PREFIX = "circman"
 DEFAULT_TWIN = "default"
+DOMAIN = "domain"
+"""The branch of a twin whose commits are the twin's domain events; no other branch may have its name."""
 
 _TWIN = re.compile(r"([A-Za-z0-9_.:-]{1,128})(@[A-Za-z0-9_.-]{1,64})?")
 _PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")

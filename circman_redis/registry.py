@@ -179,11 +179,12 @@ class Manager(ABC):
         manager._begin(asked)
         return manager
 
-    def branch(self, name: str) -> Self:
+    def branch(self, name: str, *, model: type[BaseModel] | None = None) -> Self:
         """The manager of a branch of the twin, reached as the twin is (docs/branches.md); to be closed like any other.
 
         Args:
             name: 1 to 64 of ``A-Z a-z 0-9 _ . -``.
+            model: what its states must fit; None for this manager's.
 
         Raises:
             UsageError: no such name, or this twin is a branch itself.
@@ -195,6 +196,7 @@ class Manager(ABC):
             "max_bytes": None,
             "auto_timestamp": None,
             "validation": None,
+            "model": model or self._asked.model,
         }
         return self._only_one(replace(self._asked, twin=self.keys.branch(name).twin, **own), self._key[0])
 

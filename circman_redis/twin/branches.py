@@ -7,6 +7,7 @@ from typing import Any
 
 from circman_redis import patch, protocol
 from circman_redis.errors import BranchConflict, NoState, StateConflict, UsageError
+from circman_redis.keys import DOMAIN
 from circman_redis.manager import StateManager
 from circman_redis.patch import MISSING, Change, merge_patch, pointers, resolve, same
 from circman_redis.results import Commit, State
@@ -103,6 +104,8 @@ def fork(manager: StateManager, name: str, *, version: int | None = None, actor:
         NoState: there is no state, or that version left the history.
         UsageError: no such name, or the twin is a branch itself.
     """
+    if name == DOMAIN:
+        raise UsageError(f"branch {name!r}: the domain events of a twin are there: use another name")
     keys = manager.keys.branch(name)
     who, commit_id = actor or manager.actor, manager.new_commit_id()
     call = protocol.fork(manager.keys, keys, version, commit_id=commit_id, actor=who, schema=manager.schema)
