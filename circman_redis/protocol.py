@@ -321,6 +321,27 @@ def leases(keys: TwinKeys) -> Call[dict[str, State]]:
     )
 
 
+def beat(keys: TwinKeys, worker: str, facts: str, milliseconds: int) -> Call[None]:
+    """Says that a worker is there, for so long (SET)."""
+    return Call("SET", (keys.worker(worker),), (facts, "PX", milliseconds), _nothing)
+
+
+def present(keys: TwinKeys, workers: Sequence[str]) -> Call[list[str | None]]:
+    """What each of some workers said of itself; None for one that is not there (MGET)."""
+    names = tuple(keys.worker(one) for one in workers)
+    return Call("MGET", names, (), lambda reply: [one.decode() if one is not None else None for one in reply])
+
+
+def leave(keys: TwinKeys, worker: str) -> Call[None]:
+    """Says that a worker is not there any more (UNLINK)."""
+    return Call("UNLINK", (keys.worker(worker),), (), _nothing)
+
+
+def server_time() -> Call[int]:
+    """The server's clock, in microseconds from the Unix epoch (TIME)."""
+    return Call("TIME", (), (), lambda reply: int(reply[0]) * 1_000_000 + int(reply[1]))
+
+
 def clear(keys: TwinKeys, actor: str) -> Call[int]:
     """Removes the history; the number of entries removed (clear.lua)."""
     return Call("clear", (keys.state, keys.history, keys.meta, keys.times, keys.events), (actor,), int)
@@ -494,6 +515,10 @@ def _facts(text: bytes) -> State:
 def _entry_state(text: bytes) -> State:
     state: State = decode(text)["state"]
     return state
+
+
+def _nothing(_: object) -> None:
+    """For what only has to be done."""
 
 
 def _places(start: int, stop: int) -> tuple[int, int]:

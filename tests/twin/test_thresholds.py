@@ -1,0 +1,213 @@
+"""Thresholds: any number of observers, killed and begun anew, and each breach is raised once and cleared once."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from circman_redis import StateManager
+from circman_redis.events import StateRolledBack
+from circman_redis.twin.domain import DomainEvent, DomainEvents
+from circman_redis.twin.threshold_rule import ThresholdRule
+from circman_redis.twin.thresholds import ThresholdObserver, Thresholds
+from tests.servers import Server, wait_until
+from tests.unit.twin.test_standing import expected
+
+HOT = ThresholdRule(name="hot", pointer="/t", comparison="greater_than", value=80.0, hysteresis=5.0)
+
+OBSERVER = """
+import sys, threading
+from circman_redis import StateManager
+from circman_redis.twin.domain import DomainEvents
+from circman_redis.twin.thresholds import ThresholdObserver
+
+with StateManager(sys.argv[2], url=sys.argv[1]) as twin, DomainEvents(twin) as events:
+    ThresholdObserver(twin, events).run(threading.Event())
+"""
+
+
+@pytest.fixture
+def twin(server: Server, twin_id: str) -> Iterator[StateManager]:
+    with StateManager(twin_id, url=server.url) as manager:
+        manager.set_state({"t": 20.0})
+        yield manager
+
+
+@pytest.fixture
+def events(twin: StateManager) -> Iterator[DomainEvents]:
+    with DomainEvents(twin) as one:
+        yield one
+
+
+@contextmanager
+def observed(twin: StateManager, events: DomainEvents, observers: int = 1) -> Iterator[None]:
+    stop = threading.Event()
+    threads = [threading.Thread(target=ThresholdObserver(twin, events).run, args=(stop,)) for _ in range(observers)]
+    for one in threads:
+        one.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for one in threads:
+            one.join()
+
+
+def turns(events: DomainEvents) -> list[tuple[bool, int]]:
+    kinds = ("threshold_breached", "threshold_cleared")
+    return [(one.kind == kinds[0], one.data.get("version", 0)) for one in events.get_events(kinds=kinds)]
+
+
+def come(events: DomainEvents, wanted: list[tuple[bool, int]]) -> None:
+    try:
+        wait_until(lambda: turns(events) == wanted, seconds=30)
+    except AssertionError:
+        assert turns(events) == wanted
+
+
+def test_raised_once_and_cleared_once(twin: StateManager, events: DomainEvents) -> None:
+    """By three that look at the same time; with what was seen."""
+    Thresholds(twin, events).set(HOT)
+    with observed(twin, events, 3):
+        for value in (85.0, 78.0, 90.0, 74.0, 20.0, 81.0):
+            twin.update_state({"t": value})
+        come(events, [(True, 2), (False, 5), (True, 7)])
+    first = events.get_events()[0]
+    assert first.data["value"] == 85.0
+    assert first.data["since"] == first.data["committed_at"] == twin.get_commits(before=3)[0].committed_at
+    (threshold,) = Thresholds(twin, events).get()
+    assert (threshold.rule, threshold.standing.breached, threshold.standing.version) == (HOT, True, 7)
+
+
+def test_what_nobody_saw_is_judged_later(twin: StateManager, events: DomainEvents) -> None:
+    """Each commit since the last turn, in order."""
+    Thresholds(twin, events).set(HOT)
+    for value in (85.0, 60.0, 90.0):
+        twin.update_state({"t": value})
+    with observed(twin, events):
+        come(events, [(True, 2), (False, 3), (True, 4)])
+    twin.update_state({"t": 60.0})
+    twin.update_state({"t": 99.0})
+    with observed(twin, events):
+        come(events, [(True, 2), (False, 3), (True, 4), (False, 5), (True, 6)])
+
+
+def test_a_breach_that_lasts(twin: StateManager, events: DomainEvents) -> None:
+    """It is raised when it has lasted long enough, though nothing is committed then; a short one is not."""
+    Thresholds(twin, events).set(HOT.model_copy(update={"minimum_duration": 0.4}))
+    with observed(twin, events, 2):
+        twin.update_many([{"t": 90.0}, {"t": 20.0}, {"t": 91.0}])
+        come(events, [(True, 4)])
+        (raised,) = events.get_events()
+        assert raised.data["since"] == twin.snapshot().committed_at
+        twin.update_state({"t": 20.0})
+        come(events, [(True, 4), (False, 5)])
+
+
+def test_a_rule_that_is_set_while_the_value_is_there(twin: StateManager, events: DomainEvents) -> None:
+    """Is judged by the commit that stands, also where observers are at work; and cleared when it is removed."""
+    thresholds = Thresholds(twin, events)
+    twin.update_state({"t": 90.0})
+    with observed(twin, events, 2):
+        assert thresholds.set(HOT) is not None
+        come(events, [(True, 2)])
+        assert thresholds.set(HOT) is None
+        assert thresholds.add(HOT.model_copy(update={"value": 99.0})) is None
+        thresholds.set(HOT.model_copy(update={"value": 99.0}))
+        come(events, [(True, 2), (False, 2)])
+        thresholds.set(HOT)
+        come(events, [(True, 2), (False, 2), (True, 2)])
+        assert thresholds.remove("hot") is not None
+        come(events, [(True, 2), (False, 2), (True, 2), (False, 0)])
+    assert thresholds.get() == []
+    assert thresholds.remove("hot") is None
+
+
+def test_a_twin_that_is_deleted_or_set_back(server: Server, twin: StateManager, events: DomainEvents) -> None:
+    """What was breached by commits that are no more is cleared."""
+    Thresholds(twin, events).set(HOT)
+    with observed(twin, events, 2):
+        twin.update_state({"t": 90.0})
+        come(events, [(True, 2)])
+        twin.delete()
+        come(events, [(True, 2), (False, 0)])
+        twin.set_state({"t": 90.0})
+        come(events, [(True, 2), (False, 0), (True, 1)])
+    twin.delete()
+    twin.set_state({"t": 20.0})
+    with observed(twin, events):
+        come(events, [(True, 2), (False, 0), (True, 1), (False, 1)])
+
+
+def test_a_twin_that_is_not_there_yet(server: Server, twin_id: str) -> None:
+    """Can be observed; its first commit is judged."""
+    with StateManager(twin_id, url=server.url) as twin, DomainEvents(twin) as events:
+        Thresholds(twin, events).set(HOT)
+        with observed(twin, events, 2):
+            twin.set_state({"t": 90.0})
+            come(events, [(True, 1)])
+
+
+def test_observers_that_are_killed_again_and_again(server: Server, twin: StateManager, events: DomainEvents) -> None:
+    """What was raised and cleared is what one observer of all commits would have said."""
+    Thresholds(twin, events).set(HOT)
+    values = [20.0]
+    chance = random.Random(1)  # the same in each run
+    observers: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        observers.append(subprocess.Popen([sys.executable, "-c", OBSERVER, server.url, twin.twin]))
+
+    try:
+        for _ in range(3):
+            start()
+        for number in range(150):
+            values.append(chance.choice([20.0, 74.0, 76.0, 79.0, 81.0, 95.0]))
+            twin.update_state({"t": values[-1]})
+            if number % 25 == 24:  # those that are alive caught up
+                come(events, expected(values, [float(n) for n in range(len(values))], HOT))
+            if number % 10 == 9:  # in the middle of it
+                observers[-3].kill()
+                start()
+        come(events, expected(values, [float(n) for n in range(len(values))], HOT))
+    finally:
+        for one in observers:
+            one.kill()
+            one.wait()
+
+
+def test_a_server_that_is_away(own_server: Server, twin_id: str) -> None:
+    """Is waited for; nothing is said twice and nothing is passed over."""
+    with StateManager(twin_id, url=own_server.url) as twin, DomainEvents(twin) as events:
+        twin.set_state({"t": 20.0})
+        Thresholds(twin, events).set(HOT)
+        with observed(twin, events, 2):
+            twin.update_state({"t": 90.0})
+            come(events, [(True, 2)])
+            own_server.kill()
+            own_server.start()
+            twin.update_state({"t": 20.0})
+            twin.update_state({"t": 90.0})
+            come(events, [(True, 2), (False, 3), (True, 4)])
+
+
+def _following(events: DomainEvents) -> Callable[[], list[str]]:
+    subscription = events.subscribe(since=0, timeout=0.3)
+    return lambda: [one.kind if isinstance(one, DomainEvent) else str(one) for one in subscription]
+
+
+def test_they_come_over_the_stream(twin: StateManager, events: DomainEvents) -> None:
+    """Like any domain event."""
+    Thresholds(twin, events).set(HOT)
+    following = _following(events)
+    with observed(twin, events):
+        twin.update_state({"t": 90.0})
+        come(events, [(True, 2)])
+    assert following() == ["threshold_breached"]
+    assert StateRolledBack.kind not in following()
