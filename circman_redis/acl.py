@@ -26,13 +26,13 @@ _COMMANDS: dict[Role, tuple[str, ...]] = {
         *("PING", "TIME", "SCRIPT LOAD text", "EVALSHA_RO sha 1 @state", "EVAL_RO text 1 @state"),
         *("GET @state", "EXISTS @state", "TYPE @state", "PTTL @state", "GET @schema", "HGETALL @rules"),
         *("HGET @meta field", "HMGET @meta field"),
-        *("LLEN @history", "LINDEX @history 0", "LRANGE @history 0 1"),
+        *("LLEN @history", "LINDEX @history 0", "LRANGE @history 0 1", "MGET @presence"),
         *("ZRANGE @times 0 1", "ZREVRANGEBYSCORE @times 1 -inf", "SUBSCRIBE @events"),
     ),
     "writer": (
         *("EVALSHA sha 1 @state", "EVAL text 1 @state", "INFO cluster", "WAIT 1 1"),
         *("HMGET @rules field", "HGET @ids id", "HGET @old_ids id", "EXISTS @ids"),
-        *("HGET @leases role", "HSET @leases role text"),
+        *("HGET @leases role", "HSET @leases role text", "SET @presence text PX 1", "UNLINK @presence"),
         *("SET @state text", "HSET @meta field text", "LPUSH @history text", "LTRIM @history 0 1"),
         *("HSET @ids id text", "RENAME @ids @old_ids", "UNLINK @history @old_ids"),
         *("ZADD @times 1 1", "ZREMRANGEBYSCORE @times 1 +inf", "ZREMRANGEBYRANK @times 0 0", "PUBLISH @events text"),
@@ -58,7 +58,7 @@ _TO_LOOK_AROUND = (
 _OF_CONTAINERS = {"ACL", "CLUSTER", "CONFIG", "MEMORY", "PUBSUB", "SCRIPT"}
 
 # Every key that a call declares has to be open for writing, as EVALSHA does not say which are only read.
-_WRITTEN = ("state", "history", "meta", "rules", "ids", "ids:old", "times", "leases", "events")
+_WRITTEN = ("state", "history", "meta", "rules", "ids", "ids:old", "times", "leases", "worker:*", "events")
 _WRITTEN_OF_BRANCHES = (*_WRITTEN, "schema", "origin")
 
 _USER = re.compile(r"[A-Za-z0-9_.:@-]{1,128}")
@@ -140,7 +140,11 @@ def _up_to(role: Role) -> tuple[Role, ...]:
 
 def _filled_in(text: str, keys: TwinKeys) -> Iterator[str]:
     for word in text.split():
-        yield str(getattr(keys, word[1:])) if word.startswith("@") else word
+        yield _key(keys, word[1:]) if word.startswith("@") else word
+
+
+def _key(keys: TwinKeys, part: str) -> str:
+    return keys.worker("any") if part == "presence" else str(getattr(keys, part))
 
 
 def _around(role: Role, keys: TwinKeys) -> list[tuple[str, ...]]:

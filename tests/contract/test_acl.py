@@ -363,7 +363,20 @@ def test_a_writer_who_sets_the_state_by_hand_is_found_out(server: Server, made: 
 # --- each right by itself --------------------------------------------------------------------------------------------
 
 # Without it, all of that goes on: it is for `doctor`, for rare moments, or for what is not asked for here.
-SPARE = {"ping", "pttl", "hlen", "strlen", "evalsha_ro", "eval_ro", "eval", "hgetall", "wait", "subscribe", "info"}
+SPARE = {
+    "ping",
+    "pttl",
+    "hlen",
+    "strlen",
+    "evalsha_ro",
+    "eval_ro",
+    "eval",
+    "hgetall",
+    "wait",
+    "subscribe",
+    "info",
+    "mget",
+}
 
 
 def rights(role: Role) -> list[str]:

@@ -9,8 +9,14 @@ import pytest
 from circman_redis import NotPermitted, StateManager, acl
 from circman_redis.acl import Role
 from circman_redis.twin.branches import fork
+from circman_redis.twin.domain import DomainEvents
 from circman_redis.twin.leases import Lease, holders
+from circman_redis.twin.presence import Presence, workers
+from circman_redis.twin.threshold_rule import ThresholdRule
+from circman_redis.twin.thresholds import Thresholds
 from tests.servers import Server, contents
+
+HOT = ThresholdRule(name="hot", pointer="/t", comparison="greater_than", value=80.0)
 
 
 @pytest.fixture
@@ -42,6 +48,25 @@ def test_a_writer_takes_a_role(server: Server, made: StateManager) -> None:
     with as_user(server, "writer", made.twin) as twin, Lease(twin, "line", "a"):
         twin.adjust({"/n": 1})
         assert holders(twin)[0].holder == "a"
+
+
+def test_a_writer_says_and_decides(server: Server, made: StateManager) -> None:
+    """Once an admin began; and is there."""
+    with as_user(server, "writer", made.twin) as twin, pytest.raises(NotPermitted, match="have an admin do it"):
+        DomainEvents(twin)
+    DomainEvents(made).close()
+    with as_user(server, "writer", made.twin) as twin, DomainEvents(twin) as events:
+        Thresholds(twin, events).set(HOT)
+        with Presence(twin, events, "line-1", ttl=1):
+            assert [one.name for one in workers(twin, events)] == ["line-1"]
+        with as_user(server, "reader", made.twin) as reader, DomainEvents(reader) as seen:
+            assert [one.kind for one in seen.get_events()] == ["worker_joined", "worker_left"]
+            assert Thresholds(reader, seen).get()[0].rule == HOT
+            assert workers(reader, seen) == []
+            with pytest.raises(NotPermitted):
+                seen.publish("error", {})
+            with pytest.raises(NotPermitted):
+                Presence(reader, seen, "line-2").__enter__()
 
 
 def test_a_reader_does_neither(server: Server, made: StateManager) -> None:
