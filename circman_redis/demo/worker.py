@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from circman_redis.demo import factory, weather
+from circman_redis.demo import factory
+from circman_redis.twin import weather
 from circman_redis.errors import CircmanError, StateError, StateValidationError
 from circman_redis.manager import StateManager
 from circman_redis.results import Commit
