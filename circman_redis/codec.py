@@ -227,6 +227,56 @@ def _check_string(value: str, path: tuple[str | int, ...], what: str) -> None:
         raise invalid(what, path, LONE_SURROGATE, repr(value[error.start])) from error
 
 
+# Numbers with their digits, as values: 22.10 is not 22.1, and is written as it was read.
+
+
+class Digits(float):
+    """A number that is no integer, with the digits that it was written with.
+
+    It is a float for whoever computes with it; ``patch.same`` tells 22.10 from 22.1 by it.
+
+    Args:
+        text: a number as JSON writes it.
+    """
+
+    __slots__ = ("text",)
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:  # noqa: D102 - the class says it
+        made = super().__new__(cls, text)
+        made.text = text
+        return made
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+        return type(self), (self.text,)
+
+
+def _exact_integer(digits: str) -> int | Digits:
+    # What an int would write otherwise, or not read at all, of what something else than a commit wrote.
+    return Digits(digits) if digits == "-0" or len(digits) > len(str(MAX_INTEGER)) else int(digits)
+
+
+_exactly = json.JSONDecoder(parse_float=Digits, parse_int=_exact_integer)
+
+
+def decode_exactly(text: bytes | str) -> Any:
+    """Reads JSON text that was checked, or stored, into values whose numbers keep their digits (`Digits`).
+
+    Args:
+        text: what `encode` or `check_text` returned, or a state as it is stored.
+    """
+    return _exactly.decode(text if isinstance(text, str) else text.decode())
+
+
+def encode_exactly(value: Any) -> JSONText:
+    """What `decode_exactly` read, or was made of such, as text: each number with its digits."""
+    return JSONText(orjson.dumps(value, lambda number: orjson.Fragment(number.text)))
+
+
 # Reading.
 
 

@@ -85,6 +85,8 @@ def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
     patch: dict[str, Any] = {name: None for name in before if name not in after}
     for name, new in after.items():
         old = before.get(name, MISSING)
+        if old is new:  # what a merge did not touch is shared
+            continue
         if isinstance(new, Mapping):
             step = merge_patch(old if isinstance(old, Mapping) else {}, new)
             nothing_to_do = step == {} and isinstance(old, Mapping)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from circman_redis import errors, refusals
-from circman_redis.codec import decode, encode
+from circman_redis.codec import decode, decode_exactly, encode
 from circman_redis.durability import NONE, Durability, ServerFacts, read_info
 from circman_redis.keys import TwinKeys
 from circman_redis.results import Commit, HistoryEntry, Page, Snapshot, State, StoredConfig
@@ -123,6 +123,11 @@ def opening(keys: TwinKeys) -> Call[tuple[StoredConfig, int]]:
 def current_state(keys: TwinKeys) -> Call[State]:
     """The current state, empty where there is none (GET)."""
     return Call("GET", (keys.state,), (), lambda reply: _object(decode(reply)) if reply is not None else {})
+
+
+def exact_state(keys: TwinKeys) -> Call[State]:
+    """The current state with numbers that keep their digits (`codec.Digits`), empty where there is none (GET)."""
+    return Call("GET", (keys.state,), (), lambda reply: _object(decode_exactly(reply)) if reply is not None else {})
 
 
 def state_text(keys: TwinKeys) -> Call[bytes]:
