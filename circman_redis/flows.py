@@ -81,6 +81,7 @@ class Twin:
     keys: TwinKeys
     settings: Settings
     model: type[BaseModel] | None = None
+    first_model: type[BaseModel] = TwinState  # that it gets with its first commit, where nobody names one
     config: StoredConfig = field(default_factory=StoredConfig)
     sharded: bool = False  # whether the way to it is that of a cluster
     facts: ServerFacts = field(default_factory=ServerFacts)
@@ -181,7 +182,7 @@ class Twin:
 
     @property
     def _own_model(self) -> rules.CompiledModel:
-        return self.compiled or rules.compile_model(TwinState)
+        return self.compiled or rules.compile_model(self.first_model)
 
     def _check(self, config: StoredConfig) -> None:
         if self.compiled and config.model_hash != self.compiled.hash:

@@ -20,6 +20,7 @@ from circman_redis.codec import JSONText, pretty
 from circman_redis.errors import UsageError
 from circman_redis.flows import Twin
 from circman_redis.keys import TwinKeys
+from circman_redis.models import TwinState
 from circman_redis.results import StoredConfig
 from circman_redis.settings import ARGUMENTS, Settings
 from circman_redis.urls import identity
@@ -98,6 +99,7 @@ class Asked:
     cert_file: str | Path | None
     key_file: str | Path | None
     client: Any
+    first_model: type[BaseModel] = field(init=False, default=TwinState)
     given: dict[str, Any] = field(init=False, repr=False)
     settings: Settings = field(init=False)
 
@@ -174,17 +176,18 @@ class Manager(ABC):
         manager = object.__new__(cls)
         manager._key, manager._users, manager._followers = key, 1, weakref.WeakSet()
         manager._asked = asked
-        manager._twin = Twin(TwinKeys(asked.settings.twin, asked.settings.prefix), asked.settings, asked.model)
+        keys = TwinKeys(asked.settings.twin, asked.settings.prefix)
+        manager._twin = Twin(keys, asked.settings, asked.model, first_model=asked.first_model)
         manager._results = asked.folder
         manager._begin(asked)
         return manager
 
-    def branch(self, name: str, *, model: type[BaseModel] | None = None) -> Self:
+    def branch(self, name: str, *, first_model: type[BaseModel] | None = None) -> Self:
         """The manager of a branch of the twin, reached as the twin is (docs/branches.md); to be closed like any other.
 
         Args:
             name: 1 to 64 of ``A-Z a-z 0-9 _ . -``.
-            model: what its states must fit; None for this manager's.
+            first_model: the model that it gets with its first commit, where it has none; None for this manager's.
 
         Raises:
             UsageError: no such name, or this twin is a branch itself.
@@ -196,9 +199,12 @@ class Manager(ABC):
             "max_bytes": None,
             "auto_timestamp": None,
             "validation": None,
-            "model": model or self._asked.model,
         }
-        return self._only_one(replace(self._asked, twin=self.keys.branch(name).twin, **own), self._key[0])
+        asked = replace(self._asked, twin=self.keys.branch(name).twin, **own)
+        if first_model is not None:
+            asked = replace(asked, model=None)
+            asked.first_model = first_model
+        return self._only_one(asked, self._key[0])
 
     @abstractmethod
     def _begin(self, asked: Asked) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import select
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -96,3 +98,19 @@ def emit_facts(title: str, facts: Mapping[str, object]) -> None:
 def note(message: str) -> None:
     """Says something on stderr."""
     click.echo(printable(message), err=True)
+
+
+def check_reader() -> None:
+    """Notices that the pipe was closed before there is something to write.
+
+    Raises:
+        BrokenPipeError: it was.
+    """
+    try:
+        descriptor = sys.stdout.fileno()
+    except io.UnsupportedOperation:
+        return
+    pipe = select.poll()
+    pipe.register(descriptor, 0)
+    if any(what & select.POLLERR for _, what in pipe.poll(0)):
+        raise BrokenPipeError

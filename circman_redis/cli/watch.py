@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import select
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
@@ -14,7 +11,7 @@ import click
 
 from circman_redis.cli._json import dumps
 from circman_redis.cli._options import Target, connected, example
-from circman_redis.cli._output import console, note, on_terminal
+from circman_redis.cli._output import check_reader, console, note, on_terminal
 from circman_redis.events import Event, Heartbeat, StateEvent
 from circman_redis.results import read_position
 from circman_redis.view.words import event_line, local, name_of, printable
@@ -86,25 +83,9 @@ def _events(subscription: Iterator[Event], session: Session) -> Iterator[Event]:
             note(f"connected again, after {time.monotonic() - lost:.0f} s")
             lost = None
         if isinstance(event, Heartbeat):
-            _check_reader()
+            check_reader()
         else:
             yield event
-
-
-def _check_reader() -> None:
-    """Notices that the pipe was closed before there is something to write.
-
-    Raises:
-        BrokenPipeError: it was.
-    """
-    try:
-        descriptor = sys.stdout.fileno()
-    except io.UnsupportedOperation:
-        return
-    pipe = select.poll()
-    pipe.register(descriptor, 0)
-    if any(what & select.POLLERR for _, what in pipe.poll(0)):
-        raise BrokenPipeError
 
 
 # --- one event, one line -----------------------------------------------------------------------------------

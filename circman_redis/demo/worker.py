@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from circman_redis.demo import factory
-from circman_redis.twin import weather
 from circman_redis.errors import CircmanError, StateError, StateValidationError
 from circman_redis.manager import StateManager
 from circman_redis.results import Commit
+from circman_redis.twin import weather
 
 GIVE_UP = 10.0
 """Seconds after the stop until a worker that is stuck in a call ends itself."""

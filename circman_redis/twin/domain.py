@@ -129,14 +129,13 @@ class DomainEvents:
 
     Raises:
         UsageError: the twin is a branch: branches have none.
-        NotPermitted: there are none yet, and this user may not publish their model: an admin has to begin.
     """
 
     def __init__(self, manager: StateManager) -> None:
         if "@" in manager.twin:
             raise UsageError(f"twin {manager.twin!r} is a branch, and branches have no domain events: use its twin's")
         self.twin = manager.twin
-        self.manager = manager.branch(DOMAIN, model=DomainState)
+        self.manager = manager.branch(DOMAIN, first_model=DomainState)
 
     def publish(
         self, kind: Kind, data: Mapping[str, Any], *, actor: str | None = None, commit_id: str | None = None

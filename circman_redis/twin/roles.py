@@ -61,6 +61,7 @@ class Desk:
     refused: Callable[[Sequence[str]], None]
     journal: Journal | None = None
     steps: int = 60
+    simulated: str = ""  # the position of the state that was, last
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
     def commit(
@@ -172,15 +173,18 @@ def materials(desk: Desk, now: Snapshot) -> None:
     except StateValidationError as refusal:
         short = short_of(refusal, taken)
         desk.refused(short)
-        _take(desk, {name: -RESTOCK for name in short})
+        _take(desk, dict.fromkeys(short, -RESTOCK))
 
 
 def simulation(desk: Desk, now: Snapshot) -> None:
-    """Simulates the twin from its state on, and says what would become of it."""
+    """Simulates the twin from its state on, and says what would become of it; once for each state."""
+    if now.position == desk.simulated or not now.version:
+        return
     from circman_redis.twin.simulation import SimulationEngine  # noqa: PLC0415 - numpy is an extra
 
     found = SimulationEngine().run_ensemble(SMALL_ENSEMBLE, desk.steps, now, _parameters(now.state))
     desk.events.publish("simulation_result", found.summary(), actor=desk.worker)
+    desk.simulated = now.position
 
 
 def _of_line(**readings: Any) -> Callable[[State], State]:

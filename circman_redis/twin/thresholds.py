@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from circman_redis import protocol
 from circman_redis.errors import StoreError, UsageError, WaitTimeout
@@ -51,6 +52,11 @@ class Threshold:
 
     rule: ThresholdRule
     standing: Standing
+
+    def to_json(self) -> dict[str, Any]:
+        """The threshold as a JSON object."""
+        facts = {name: getattr(self.standing, name) for name in self.standing.__slots__}
+        return {"name": self.rule.name} | standing.rule_json(self.rule) | facts
 
 
 class Thresholds:
@@ -113,10 +119,11 @@ class ThresholdObserver:
     Args:
         manager: the twin's.
         events: its domain events.
+        actor: who decides; None for whoever commits to the twin.
     """
 
-    def __init__(self, manager: StateManager, events: DomainEvents) -> None:
-        self._manager, self._events = manager, events
+    def __init__(self, manager: StateManager, events: DomainEvents, *, actor: str | None = None) -> None:
+        self._manager, self._events, self._actor = manager, events, actor
         self._watches: dict[str, Watch] = {}
         self._void: dict[str, Standing] = {}  # as they stand by commits that are no more
         self._due: dict[str, float] = {}  # by the monotonic clock
@@ -219,7 +226,7 @@ class ThresholdObserver:
         return True
 
     def _decide(self, domain: Mirror, rule: ThresholdRule, turn: Turn) -> bool:
-        made = self._events.decide(lambda now: standing.decided(freeze(now), rule, turn))
+        made = self._events.decide(lambda now: standing.decided(freeze(now), rule, turn), actor=self._actor)
         if made is not None:
             domain.wait_for(made, timeout=PATIENCE)
         return made is not None

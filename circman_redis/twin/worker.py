@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -22,7 +22,8 @@ from circman_redis.twin.presence import Presence
 from circman_redis.twin.reports import Told
 from circman_redis.twin.roles import ROLES, Desk, Role
 from circman_redis.twin.synchronization import ticks
-from circman_redis.twin.thresholds import ThresholdObserver
+from circman_redis.twin.threshold_rule import ThresholdRule
+from circman_redis.twin.thresholds import ThresholdObserver, Thresholds
 
 log = logging.getLogger("circman_redis.twin")
 
@@ -45,6 +46,7 @@ class WorkerConfig:
         ttl: seconds without a word after which it counts as gone, and its roles are free.
         seed: of its random choices; None for others each time.
         steps: of each simulation.
+        rules: the thresholds that a monitor puts there, where there are none of their names.
     """
 
     name: str
@@ -53,6 +55,7 @@ class WorkerConfig:
     ttl: float = 10.0
     seed: int | None = None
     steps: int = 60
+    rules: tuple[ThresholdRule, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = [one for one in self.roles if one not in ROLES]
@@ -129,7 +132,7 @@ class TwinWorker:
 
     def _work(self, role: Role, events: DomainEvents, over: threading.Event) -> None:
         if role.turn is None:
-            ThresholdObserver(self._manager, events).run(over)
+            self._observe(events, over)
             return
         desk = self._desk(role, events, over)
         while not over.is_set():
@@ -143,6 +146,16 @@ class TwinWorker:
             except CircmanError as error:
                 self._report(role, events, error)
                 over.wait(min(1.0, self.config.ttl / 3))
+
+    def _observe(self, events: DomainEvents, over: threading.Event) -> None:
+        for _ in ticks(1.0, over):
+            try:
+                Thresholds(self._manager, events).add(*self.config.rules, actor=self.config.name)
+            except CircmanError as error:
+                self._report(ROLES["monitor"], events, error)
+            else:
+                break
+        ThresholdObserver(self._manager, events, actor=self.config.name).run(over)
 
     def _desk(self, role: Role, events: DomainEvents, over: threading.Event) -> Desk:
         # Random choices for a show and for load: nothing depends on them being secret.

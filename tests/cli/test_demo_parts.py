@@ -14,10 +14,10 @@ from rich.console import Console
 
 from circman_redis import HistoryEntry, TwinState, rules
 from circman_redis.demo import factory, follow, live, main, run, view
-from circman_redis.twin import weather
 from circman_redis.demo.verify import Acknowledged, Verdict, verify
 from circman_redis.events import ForeignWrite, HistoryGap, StateEvent, StateRolledBack
 from circman_redis.results import Snapshot
+from circman_redis.twin import weather
 
 # --- the verification, without a server --------------------------------------------------------------------
 

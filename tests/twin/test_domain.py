@@ -11,7 +11,7 @@ from circman_redis import StateManager, StateValidationError, UsageError
 from circman_redis.events import HistoryGap, StateRolledBack
 from circman_redis.twin.branches import fork
 from circman_redis.twin.domain import KINDS, DomainEvent, DomainEvents, Happening
-from tests.servers import Server
+from tests.servers import Server, contents
 
 
 @pytest.fixture
@@ -149,3 +149,16 @@ def test_a_branch_has_none(twin: StateManager) -> None:
         DomainEvents(branch)
     with pytest.raises(UsageError, match="'domain': the domain events"):
         fork(twin, "domain")
+
+
+def test_to_look_leaves_no_trace(server: Server, twin: StateManager) -> None:
+    """The rules come with the first event; also where another process removed them meanwhile."""
+    with server.client() as client, DomainEvents(twin) as events:
+        before = contents(client)
+        assert (events.get_events(), events.state()) == ([], {})
+        assert list(events.subscribe(timeout=0.1)) == []
+        assert contents(client) == before
+        for _ in range(2):
+            say(events, 1)
+            assert events.manager.config.model == "DomainState"
+            client.delete(*events.manager.keys.stored.values())

@@ -52,15 +52,18 @@ def test_a_writer_takes_a_role(server: Server, made: StateManager) -> None:
 
 def test_a_writer_says_and_decides(server: Server, made: StateManager) -> None:
     """Once an admin began; and is there."""
-    with as_user(server, "writer", made.twin) as twin, pytest.raises(NotPermitted, match="have an admin do it"):
-        DomainEvents(twin)
-    DomainEvents(made).close()
+    with as_user(server, "writer", made.twin) as twin, DomainEvents(twin) as events:
+        assert events.get_events() == []
+        with pytest.raises(NotPermitted, match="have an admin do it"):
+            events.publish("error", {})
+    with DomainEvents(made) as events:
+        events.publish("error", {})
     with as_user(server, "writer", made.twin) as twin, DomainEvents(twin) as events:
         Thresholds(twin, events).set(HOT)
         with Presence(twin, events, "line-1", ttl=1):
             assert [one.name for one in workers(twin, events)] == ["line-1"]
         with as_user(server, "reader", made.twin) as reader, DomainEvents(reader) as seen:
-            assert [one.kind for one in seen.get_events()] == ["worker_joined", "worker_left"]
+            assert [one.kind for one in seen.get_events()] == ["error", "worker_joined", "worker_left"]
             assert Thresholds(reader, seen).get()[0].rule == HOT
             assert workers(reader, seen) == []
             with pytest.raises(NotPermitted):
