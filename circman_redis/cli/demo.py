@@ -8,19 +8,19 @@ from importlib import import_module
 import click
 
 from circman_redis.cli._options import Target, connected, example
-from circman_redis.demo.factory import PER_SECOND
 
 
-@click.command("demo", epilog=example("circman-redis demo --workers 4 --seconds 10"))
-@click.option("--workers", type=click.IntRange(1), default=4, show_default=True, help="Processes at work.")
+@click.command("demo", epilog=example("circman-redis demo --workers 8 --seconds 20"))
+@click.option("--workers", type=click.IntRange(1), default=6, show_default=True, help="Processes at work.")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), default=10, show_default=True, help="For so long.")
-@click.option("--join", type=click.Choice(tuple(PER_SECOND)), help="Be one worker on a twin that others work on too.")
 @connected
-def demo_command(target: Target, workers: int, seconds: float, join: str | None) -> None:
+def demo_command(target: Target, workers: int, seconds: float) -> None:
     """Several workers on one twin, checked at the end.
 
-    They merge and adjust at once, and the rules refuse what is not in stock. Then everything is read back: no commit
-    was lost or doubled, the history has no gap, the materials balance. The twin is "demo" unless --twin names another.
+    They replay the weather, move the line, take materials, and watch for what is out of bounds. One is killed, another
+    takes over; a what-if branch is simulated and merged back. Then everything is read back: no commit was lost or
+    doubled, the history has no gap, the materials balance, each breach was told once. The twin is "demo" unless --twin
+    names another.
     """
     for name in ("user", "password_file", "ca_file", "cert_file", "key_file"):
         if (given := getattr(target, name)) is not None:
@@ -29,5 +29,5 @@ def demo_command(target: Target, workers: int, seconds: float, join: str | None)
     if target.password_file:
         os.environ.pop("CIRCMAN_PASSWORD", None)
     demo = import_module("circman_redis.demo")
-    code: int = demo.main(workers, seconds, target.twin or "demo", target.url, prefix=target.prefix, join=join)
+    code: int = demo.main(workers, seconds, target.twin or "demo", target.url, prefix=target.prefix)
     click.get_current_context().exit(code)

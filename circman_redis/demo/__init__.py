@@ -4,13 +4,12 @@ from __future__ import annotations
 
 
 def main(
-    workers: int = 4,
+    workers: int = 6,
     seconds: float = 10.0,
     twin: str = "demo",
     url: str | None = None,
     *,
     prefix: str | None = None,
-    join: str | None = None,
 ) -> int:
     """Runs the demo, and says on stdout what happens.
 
@@ -20,7 +19,6 @@ def main(
         twin: the twin's id; one that the demo made before is made anew, another is refused.
         url: the server; None for ``CIRCMAN_REDIS_URL``, else the embedded one.
         prefix: what the twin's keys begin with; None for ``CIRCMAN_PREFIX``, else "circman".
-        join: be one worker of this kind (environment, line, consumer) on a twin that others work on too.
 
     Returns:
         The exit code: 0 where all that is claimed was verified; 1 where it was not, or nothing could be done;
@@ -29,13 +27,10 @@ def main(
     import redis  # noqa: PLC0415 - the CLI's help does without
 
     from circman_redis.demo import factory, run, view  # noqa: PLC0415
-    from circman_redis.demo import join as joining  # noqa: PLC0415
     from circman_redis.errors import CircmanError  # noqa: PLC0415
 
     try:
         factory.check_arguments(workers, seconds)
-        if join:
-            return joining.join(join, seconds, twin, url, prefix)
         return run.run(workers, seconds, twin, url, prefix)
     except (CircmanError, redis.RedisError) as error:
         view.complain(f"Error: {error}")

@@ -42,6 +42,7 @@ class Worker:
         acknowledged: its commits.
         refused: how many of its commits the rules refused.
         failure: how it ended, where it did not end well.
+        killed: whether the run killed it, to see what becomes of that.
     """
 
     role: Role
@@ -50,6 +51,7 @@ class Worker:
     acknowledged: list[Acknowledged] = field(default_factory=list)
     refused: int = 0
     failure: str | None = None
+    killed: bool = False
     ready: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     done: bool = False
@@ -63,7 +65,7 @@ class Worker:
                 if line.endswith("\n"):
                     self._hear(json.loads(line))
         status = self.process.wait()
-        if not self.done and self.failure is None:
+        if not (self.done or self.killed) and self.failure is None:
             self.failure = _how_it_ended(status, self._last_words())
         self.ready.set()
         self.ended.set()
@@ -92,6 +94,11 @@ class Worker:
             self.process.stdin.write(text + "\n")
             self.process.stdin.flush()
 
+    def kill(self) -> None:
+        """Ends the worker at this moment, whatever it is at (SIGKILL)."""
+        self.killed = True
+        self.process.kill()
+
     def stop(self) -> None:
         """Has the worker end after the commit that it is at."""
         assert self.process.stdin is not None  # noqa: S101 - it was started with a pipe
@@ -110,7 +117,7 @@ class Crew:
 
     Args:
         roles: one per worker.
-        job: what they all need to know: twin, url, prefix, run, seconds.
+        job: what they all need to know: twin, url, prefix.
     """
 
     def __init__(self, roles: Sequence[Role], job: dict[str, Any]) -> None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from circman_redis.events import Event, FrozenState, HistoryGap, StateEvent, StateRolledBack
+from circman_redis.twin.domain import DomainEvent, DomainSubscription
 from circman_redis.view.feed import Feed
+from circman_redis.view.happenings import in_words
 from circman_redis.view.rates import Rates
 from circman_redis.view.words import incident, name_of
 
@@ -91,7 +93,7 @@ class Follower:
     """
 
     def __init__(
-        self, feed: Feed, state: FrozenState, version: int, clock: Callable[[], float] = time.monotonic
+        self, feed: Feed[Event], state: FrozenState, version: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.feed = feed
         self.tape = Tape(version)
@@ -134,3 +136,51 @@ class Follower:
         while self.version < version and self._clock() < give_up:
             time.sleep(SHORT)
             self.follow()
+
+
+class Around:
+    """What happened around the twin: its domain events.
+
+    Args:
+        events: a subscription to them, from before the first.
+
+    Attributes:
+        seen: all that came.
+    """
+
+    def __init__(self, events: DomainSubscription) -> None:
+        self._feed = Feed(events)
+        self.seen: list[DomainEvent] = []
+
+    def take(self) -> list[DomainEvent]:
+        """Takes in what came since.
+
+        Raises:
+            CircmanError: nothing will come any more.
+        """
+        came = [event for _, _, event in self._feed.take() if isinstance(event, DomainEvent)]
+        self.seen += came
+        return came
+
+    def news(self) -> list[str]:
+        """What came since, in words; of workers only those that vanished."""
+        usual = ("worker_joined", "worker_left")
+        return [
+            in_words(event) for event in self.take() if event.kind not in usual or event.data.get("why") == "vanished"
+        ]
+
+    def catch_up(self, position: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """Waits for the event at a position to come.
+
+        Args:
+            position: that of the newest.
+            clock: seconds.
+
+        Raises:
+            CircmanError: nothing will come any more.
+        """
+        give_up = clock() + PATIENCE
+        self.take()
+        while all(one.position != position for one in self.seen[-1:]) and clock() < give_up:
+            time.sleep(SHORT)
+            self.take()

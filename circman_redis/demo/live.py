@@ -34,7 +34,7 @@ WIDE = 100
 NAME = 13
 """Columns of a worker's name."""
 
-COLORS = {"environment": "green", "line": "magenta", "consumer": "cyan"}
+COLORS = {"environment": "green", "production": "magenta", "quality": "yellow", "materials": "cyan", "monitor": "blue"}
 
 # What the panel shows of the state: a section, what stands beside its name, and its readings with their units.
 SECTIONS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
@@ -71,6 +71,10 @@ class LiveView:
     def show(self, glance: Glance) -> None:
         """Draws how the run stands."""
         self.live.update(picture(glance, self.seconds, self.console.width, self.events), refresh=True)
+
+    def tell(self, text: str) -> None:
+        """Writes it above the picture."""
+        self.console.print(Text(text, no_wrap=True, overflow="ellipsis"))
 
     def note(self, text: str) -> None:
         """Writes it above the picture."""
@@ -173,8 +177,9 @@ def _per_second(glance: Glance, name: str) -> float:
 
 
 def _worker(glance: Glance, name: str, commits: float, highest: float, width: int, *, counts: bool) -> Text:
-    if name in glance.failed:
-        return _row((f"{name:<{NAME}} failed", "bold red"))
+    if name in glance.failed or name in glance.killed:
+        how, style = ("failed", "bold red") if name in glance.failed else ("killed", "yellow")
+        return _row((f"{name:<{NAME}} {how}", style))
     more = f" {glance.counts[name]:>6}" if counts else ""
     return actor_line(name, commits, width, highest=highest, names=NAME, colour=_color(name), more=more)
 

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import secrets
 import shlex
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
-from circman_redis.demo import factory
+from circman_redis.demo import around, factory
+from circman_redis.demo.around import Readings, Turn
 from circman_redis.demo.crew import Crew
-from circman_redis.demo.follow import Follower
+from circman_redis.demo.follow import PATIENCE, Around, Follower
+from circman_redis.demo.scene import Scene
+from circman_redis.demo.story import BRANCH, OPERATOR, Story
 from circman_redis.demo.verify import Acknowledged, Verdict, verify
 from circman_redis.demo.view import View, choose, complain, say, watch
 from circman_redis.errors import CircmanError, ModelMismatch, StateConflict, UsageError
+from circman_redis.keys import DOMAIN
 from circman_redis.manager import StateManager
 from circman_redis.models import TwinState
 from circman_redis.results import HistoryEntry, Snapshot, position
 from circman_redis.settings import Settings
 from circman_redis.timestamps import parse_timestamp
+from circman_redis.twin.domain import DomainEvents
+from circman_redis.twin.presence import workers
+from circman_redis.twin.thresholds import ThresholdObserver, Thresholds
 from circman_redis.urls import embedded_folder, locate
 from circman_redis.view.feed import Feed
 
@@ -54,11 +62,11 @@ class TwinTaken(UsageError):
     """The twin is not the demo's to make anew."""
 
 
-def run(workers: int, seconds: float, twin: str, url: str | None, prefix: str | None = None) -> int:
+def run(number: int, seconds: float, twin: str, url: str | None, prefix: str | None = None) -> int:
     """Runs the demo.
 
     Args:
-        workers: how many processes, at least 1.
+        number: how many processes, at least 1.
         seconds: how long they work, above 0.
         twin: the twin's id; one that the demo made is made anew.
         url: the server; None for what the environment says, else the embedded one.
@@ -73,19 +81,30 @@ def run(workers: int, seconds: float, twin: str, url: str | None, prefix: str | 
     """
     with _open(twin, url, prefix) as manager:
         seen = _check_whose_it_is(manager)
-        roles = factory.roles(workers, seconds)
+        roles = factory.roles(number, seconds)
         token = secrets.token_hex(3)
-        job = {"twin": twin, "url": url, "prefix": prefix, "run": token, "seconds": seconds}
-        with Crew(roles, job) as crew:
+        with Crew(roles, {"twin": twin, "url": url, "prefix": prefix}) as crew:
             say(introduction(manager, [role.kind for role in roles], seconds, url))
             view = choose(seconds)
             crew.wait_until_ready()
             first = make_twin(manager, token, seen)
-            with manager.subscribe(position(first.epoch, first.version)) as events:
-                follower = Follower(Feed(events), manager.get_current_state(), first.version)
+            with (
+                manager.subscribe(position(first.epoch, first.version)) as commits,
+                DomainEvents(manager) as happenings,
+                happenings.subscribe(0) as seen_around,
+            ):
+                Thresholds(manager, happenings).set(*factory.RULES)
+                scene = Scene(
+                    manager,
+                    crew,
+                    Follower(Feed(commits), manager.get_current_state(), first.version),
+                    Story(manager, crew, seconds, f"{token}/{OPERATOR}/1"),
+                    happenings,
+                    Around(seen_around),
+                )
                 crew.go()
-                interrupted = _watch(follower, crew, view, seconds)
-                if not _report(manager, crew, view, first, follower):
+                interrupted = _watch(scene, view, seconds)
+                if not _report(scene, view, first):
                     return 1
     return INTERRUPTED if interrupted else 0
 
@@ -156,13 +175,21 @@ def make_twin(manager: StateManager, token: str, seen: Snapshot) -> Acknowledged
     try:
         if seen.version:
             manager.update_state({"demo": {"run": token}}, expected_version=seen.version)
-            manager.delete()
+            _delete(manager)
         manager.publish_model(TwinState, validation=factory.VALIDATION)
         manager.history_length = factory.HISTORY_LENGTH
         made = manager.set_state(factory.initial_state(token), expected_version=0, commit_id=commit_id)
     except StateConflict as error:
         raise TwinTaken(f"another run of the demo made twin {manager.twin!r} at this moment") from error
     return Acknowledged(made.version, made.epoch, commit_id, ACTOR)
+
+
+def _delete(manager: StateManager) -> None:
+    """Removes the twin with its domain events and its branch."""
+    for name in (DOMAIN, BRANCH):
+        with manager.branch(name) as branch:
+            branch.delete()
+    manager.delete()
 
 
 # --- while it runs -----------------------------------------------------------------------------------------
@@ -200,13 +227,13 @@ def _server(url: str | None) -> tuple[str, str]:
     return name, way if name == whole else f"{way} --askpass"
 
 
-def _watch(follower: Follower, crew: Crew, view: View, seconds: float) -> bool:
+def _watch(scene: Scene, view: View, seconds: float) -> bool:
     """Shows the run; whether Ctrl-C ended it."""
     try:
-        watch(follower, crew, view, seconds)
+        watch(scene, view, seconds)
     except KeyboardInterrupt:
         complain("interrupted: the workers end, and what was done until now is verified")
-        crew.finish()
+        scene.crew.finish()
         return True
     return False
 
@@ -222,14 +249,18 @@ def read_back(manager: StateManager) -> Iterator[HistoryEntry]:
         page = manager.get_commits(limit=PAGE, before=page[-1].version)
 
 
-def _report(manager: StateManager, crew: Crew, view: View, first: Acknowledged, follower: Follower) -> bool:
+def _report(scene: Scene, view: View, first: Acknowledged) -> bool:
     """Reads everything back, and says what was found; whether all of it holds."""
-    told = [first, *crew.acknowledged]
+    manager, crew, story = scene.manager, scene.crew, scene.story
+    told = [first, *crew.acknowledged, *([story.merged] if story.merged else [])]
     if len(told) > MANY:
         say(f"reading {len(told)} commits back from Redis ...")
     try:
         there = manager.snapshot()
-        verdict = verify(read_back(manager), told, factory.MATERIALS, there.epoch)
+        readings = Readings(factory.RULES, there.epoch)
+        killed = [worker.role.name for worker in crew.workers if worker.killed]
+        verdict = verify(readings.of(read_back(manager)), told, factory.MATERIALS, there.epoch, killed)
+        happened, astray = _of_what_happened(scene, readings, there.version)
     except CircmanError as error:
         complain(str(error))
         view.conclude("NOT verified: what stands in Redis could not be read back", good=False)
@@ -237,13 +268,55 @@ def _report(manager: StateManager, crew: Crew, view: View, first: Acknowledged, 
     say("material balance (start - consumed + restocked = what there should be):")
     for balance in verdict.balances:
         say(f"  {balance}")
-    stream, missed = _of_the_stream(follower, first.version + 1, there.version)
+    for text in happened:
+        say(text)
+    stream, missed = _of_the_stream(scene.follower, first.version + 1, there.version)
     say(stream)
     # How workers failed was said as it was seen.
-    _complain_of([*crew.new_failures(), *verdict.problems, *missed])
-    problems = [*crew.failures, *verdict.problems, *missed]
+    found = [*verdict.problems, *astray, *missed]
+    _complain_of([*crew.new_failures(), *found])
+    problems = [*crew.failures, *story.failures, *found]
     view.conclude(conclusion(verdict, len(crew.workers), problems), good=not problems)
     return not problems
+
+
+def _of_what_happened(scene: Scene, readings: Readings, newest: int) -> tuple[list[str], list[str]]:
+    """What there is to say of the thresholds, the line's movers, the branch and the workers; and what is wrong."""
+    expected = readings.expected()
+    _judge_the_rest(scene, expected)
+    scene.around.catch_up(scene.happenings.manager.snapshot().position)
+    turns = around.said(scene.around.seen)
+    names = [worker.role.name for worker in scene.crew.workers]
+    counts, wrong = around.of_workers(scene.around.seen, names)
+    present = [one.name for one in workers(scene.manager, scene.happenings) if one.present]
+    of_thresholds = around.of_thresholds(factory.RULES, turns)
+    movers = [f"{name} from version {begin} to {end}" for name, begin, end in readings.movers()]
+    lines = [
+        f"thresholds, as a look at all {newest} commits has them: {', '.join(of_thresholds)}",
+        *([f"the line was moved by {', then by '.join(movers)}"] if movers else []),
+        *([scene.story.told] if scene.story.told else []),
+        f"workers: {', '.join(f'{number} {word}' for word, number in counts.items())}",
+    ]
+    still = [f"{name} ended, and counts as present" for name in present if name not in _killed(scene.crew)]
+    return lines, [*around.compare(expected, turns), *wrong, *still]
+
+
+def _killed(crew: Crew) -> set[str]:
+    return {worker.role.name for worker in crew.workers if worker.killed}
+
+
+def _judge_the_rest(scene: Scene, expected: list[Turn]) -> None:
+    """Judges the last commits, which came when the monitors had ended: any observer may."""
+    stop = threading.Event()
+    observer = ThresholdObserver(scene.manager, scene.happenings, actor=ACTOR)
+    judging = threading.Thread(target=observer.run, args=(stop,), daemon=True)
+    judging.start()
+    give_up = time.monotonic() + PATIENCE
+    while time.monotonic() < give_up and len(around.said(scene.around.seen)) < len(expected):
+        scene.around.take()
+        time.sleep(SHORT)
+    stop.set()
+    judging.join()
 
 
 def _of_the_stream(follower: Follower, first: int, newest: int) -> tuple[str, list[str]]:

@@ -83,7 +83,11 @@ class Verdict:
 
 
 def verify(
-    entries: Iterable[HistoryEntry], acknowledged: Iterable[Acknowledged], start: Mapping[str, int], epoch: str
+    entries: Iterable[HistoryEntry],
+    acknowledged: Iterable[Acknowledged],
+    start: Mapping[str, int],
+    epoch: str,
+    killed: Iterable[str] = (),
 ) -> Verdict:
     """Compares what stands in Redis with what was acknowledged.
 
@@ -92,8 +96,9 @@ def verify(
         acknowledged: every commit that a worker, or the parent, was told of; in any order.
         start: units at version 1 by material.
         epoch: the twin's epoch in Redis.
+        killed: workers that were killed: the last commit of each may be there, and be acknowledged to nobody.
     """
-    audit = _Audit(start)
+    audit = _Audit(start, set(killed))
     for one in acknowledged:
         audit.acknowledge(one)
     audit.check_epoch(epoch)
@@ -106,6 +111,7 @@ def verify(
 @dataclass(slots=True)
 class _Audit:
     start: Mapping[str, int]
+    killed: set[str] = field(default_factory=set)
     told: dict[str, Acknowledged] = field(default_factory=dict)
     told_versions: dict[tuple[str, int], str] = field(default_factory=dict)
     found: dict[str, int] = field(default_factory=dict)
@@ -145,6 +151,9 @@ class _Audit:
             )
         self.found[commit_id] = entry.version
         told = self.told.get(commit_id)
+        if told is None and entry.actor in self.killed:
+            self.killed.discard(entry.actor)  # one each
+            told = Acknowledged(entry.version, "", commit_id, entry.actor)
         self.problems.extend(_against_what_was_told(entry, told))
         self.problems.extend(_against_the_one_before(entry, older, told, self.start))
 

@@ -5,23 +5,30 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from circman_redis.demo.crew import Crew
-from circman_redis.demo.follow import SHORT, Follower
+from circman_redis.demo.follow import SHORT
+from circman_redis.demo.scene import Scene
 from circman_redis.errors import CircmanError
 from circman_redis.events import Event, FrozenState
 from circman_redis.view.terminal import what_it_lacks
+
+TICK = 0.05
+"""Seconds between two looks at what there is to do and to tell."""
 
 WINDOW = 1.0
 """Seconds that 'commits per second now' looks back."""
 
 PAST = 240
 """Numbers of the recent past: more than a line is long."""
+
+MANY = 3
+"""Workers of a kind that are told one by one."""
 
 SMALLEST = (80, 20)
 """Columns and lines that the live view needs."""
@@ -43,6 +50,7 @@ class Glance:
         counts: commits acknowledged, by worker.
         refused: commits that the rules refused.
         failed: the workers that have failed.
+        killed: the workers that the run killed.
         over: whether the run is over.
     """
 
@@ -57,6 +65,7 @@ class Glance:
     counts: dict[str, int]
     refused: int
     failed: frozenset[str]
+    killed: frozenset[str]
     over: bool
 
     def share(self, worker: str) -> float:
@@ -79,6 +88,10 @@ class View(Protocol):
 
     def show(self, glance: Glance) -> None:
         """Shows how the run stands."""
+        ...
+
+    def tell(self, text: str) -> None:
+        """Shows what happened."""
         ...
 
     def note(self, text: str) -> None:
@@ -106,6 +119,10 @@ class PlainView:
             f"{'  '.join(_shares(glance))}  refused {glance.refused}"
         )
 
+    def tell(self, text: str) -> None:
+        """Writes the line."""
+        say(f"          {text}")
+
     def note(self, text: str) -> None:
         """Writes it to stderr."""
         complain(text)
@@ -116,13 +133,20 @@ class PlainView:
 
 
 def _shares(glance: Glance) -> list[str]:
-    """Each worker's share; of many consumers the sum."""
-    names, most = list(glance.counts), 8
-    if len(names) <= most:
-        return [f"{name} {glance.share(name):.0%}" for name in names]
-    consumers = [name for name in names if name.startswith("consumer")]
-    rest = [f"{name} {glance.share(name):.0%}" for name in names if name not in consumers]
-    return [*rest, f"{len(consumers)} consumers {sum(map(glance.share, consumers)):.0%}"]
+    """The share of each who commits; of many workers of a kind the sum."""
+    kinds = Counter(kind_of(name) for name in glance.counts if glance.counts[name])
+    shares: dict[str, float] = {}
+    for name in glance.counts:
+        several = kinds[kind_of(name)]
+        label = f"{several} {kind_of(name)}" if several > MANY else name
+        if glance.counts[name]:
+            shares[label] = shares.get(label, 0.0) + glance.share(name)
+    return [f"{label} {share:.0%}" for label, share in shares.items()]
+
+
+def kind_of(worker: str) -> str:
+    """What a worker does, by its name."""
+    return worker.rpartition("-")[0]
 
 
 def say(text: str) -> None:
@@ -153,30 +177,27 @@ def choose(seconds: float) -> View:
     return LiveView(seconds)
 
 
-def watch(follower: Follower, crew: Crew, view: View, seconds: float) -> None:
+def watch(scene: Scene, view: View, seconds: float) -> None:
     """Shows a run until its time is over, or no worker is left; then has the workers end, and shows that.
 
     Args:
-        follower: what is seen of the twin.
-        crew: the workers, at work.
+        scene: the run.
         view: where to show it.
-        seconds: how long they work.
+        seconds: how long the workers work.
     """
-    look = _Look(follower, crew, view)
+    look, crew = _Look(scene, view), scene.crew
     with view.shown():
         while crew.working and (due := look.last + view.every) < seconds:
-            time.sleep(max(0.0, due - look.elapsed))
+            look.wait_until(due)
             look.now()
-        while crew.working and look.elapsed < seconds:
-            time.sleep(SHORT)
+        look.wait_until(seconds)
         crew.finish()
         look.now(over=True, elapsed=min(seconds, look.elapsed))
 
 
 @dataclass(slots=True)
 class _Look:
-    follower: Follower
-    crew: Crew
+    scene: Scene
     view: View
     began: float = field(default_factory=time.monotonic)
     last: float = 0.0
@@ -187,9 +208,16 @@ class _Look:
         """Seconds since it began."""
         return time.monotonic() - self.began
 
+    def wait_until(self, moment: float) -> None:
+        """Waits, but for what there is to do and to tell meanwhile."""
+        while self.scene.crew.working and self.elapsed < moment:
+            for text in (*self.scene.story.go_on(self.elapsed), *self.scene.around.news()):
+                self.view.tell(text)
+            time.sleep(min(TICK, max(0.0, moment - self.elapsed)))
+
     def now(self, *, over: bool = False, elapsed: float | None = None) -> None:
         """Looks how the run stands, and shows it; what is wrong with the server is shown once."""
-        for failure in self.crew.new_failures():
+        for failure in self.scene.crew.new_failures():
             self.view.note(failure)
         self._tell(self._trouble(over=over))
         self.last = self.elapsed if elapsed is None else elapsed
@@ -197,14 +225,14 @@ class _Look:
 
     def _trouble(self, *, over: bool) -> str:
         """Takes in the events; what is wrong with them."""
-        acknowledged = max((one.version for one in self.crew.acknowledged), default=0) if over else 0
+        acknowledged = max((one.version for one in self.scene.crew.acknowledged), default=0) if over else 0
         try:
-            self.follower.catch_up(acknowledged)
+            self.scene.follower.catch_up(acknowledged)
         except CircmanError as error:
             return str(error)
-        if not self.follower.version:
+        if not self.scene.follower.version:
             return "the twin has been deleted"
-        return "" if self.follower.feed.connected else "no connection to the server: trying again"
+        return "" if self.scene.follower.feed.connected else "no connection to the server: trying again"
 
     def _tell(self, trouble: str) -> None:
         if trouble and trouble != self.trouble:
@@ -212,18 +240,19 @@ class _Look:
         self.trouble = trouble
 
     def _glance(self, elapsed: float, *, over: bool) -> Glance:
-        workers, rates, moment = self.crew.workers, self.follower.rates, self.began + elapsed
+        workers, rates, moment = self.scene.crew.workers, self.scene.follower.rates, self.began + elapsed
         return Glance(
             elapsed,
-            self.follower.version,
-            self.follower.state,
-            list(self.follower.newest),
+            self.scene.follower.version,
+            self.scene.follower.state,
+            list(self.scene.follower.newest),
             rate=rates.now(moment, WINDOW),
             mean=rates.total / max(elapsed, SHORT),
             past=rates.past(moment, PAST),
             by_worker=rates.by_actor(moment, WINDOW),
             counts={worker.role.name: len(worker.acknowledged) for worker in workers},
-            refused=self.crew.refused,
+            refused=self.scene.crew.refused,
             failed=frozenset(worker.role.name for worker in workers if worker.failure),
+            killed=frozenset(worker.role.name for worker in workers if worker.killed),
             over=over,
         )

@@ -247,6 +247,11 @@ class DomainSubscription(Iterator[Happening]):
             self._waiting = [one for one in of_commit(self._twin, event) if one.kind in self._kinds]
         return self._waiting.pop(0)
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection that listens."""
+        return self._subscription.connected
+
     def close(self) -> None:
         """Ends it."""
         self._subscription.close()

@@ -7,12 +7,15 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-from circman_redis.events import Event, Heartbeat
+from circman_redis.events import Heartbeat
+
+E = TypeVar("E")
+E_co = TypeVar("E_co", covariant=True)
 
 
-class Events(Protocol):
+class Events(Protocol[E_co]):
     """What a feed needs of a subscription."""
 
     @property
@@ -20,7 +23,7 @@ class Events(Protocol):
         """Whether there is a connection that listens."""
         ...
 
-    def __iter__(self) -> Iterator[Event]:
+    def __iter__(self) -> Iterator[E_co]:
         """The events."""
         ...
 
@@ -29,16 +32,16 @@ class Events(Protocol):
         ...
 
 
-class Feed:
+class Feed(Generic[E]):
     """Events with the time that they came.
 
     Args:
         events: a subscription; it is closed with the feed.
     """
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: Events[E]) -> None:
         self._events = events
-        self._came: SimpleQueue[tuple[float, datetime, Event]] = SimpleQueue()
+        self._came: SimpleQueue[tuple[float, datetime, E]] = SimpleQueue()
         self._error: Exception | None = None
         # A daemon: it may be waiting for a connection when nobody looks any more.
         self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
@@ -49,7 +52,7 @@ class Feed:
         """Whether there is a connection that listens."""
         return self._events.connected
 
-    def take(self) -> Iterator[tuple[float, datetime, Event]]:
+    def take(self) -> Iterator[tuple[float, datetime, E]]:
         """What has come since: by the clock ``time.monotonic``, by the calendar, and what.
 
         Raises:

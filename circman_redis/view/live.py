@@ -47,7 +47,7 @@ class Painter:
         live: where to draw.
     """
 
-    def __init__(self, picture: Picture, feed: Feed, live: Live) -> None:
+    def __init__(self, picture: Picture, feed: Feed[Event], live: Live) -> None:
         self._picture, self._feed, self._live = picture, feed, live
         self._next = 0.0
         self._size = (0, 0)
@@ -73,7 +73,7 @@ class Painter:
         self._next = now + max(EVERY, _LEISURE * (time.monotonic() - now))
 
 
-def show(picture: Picture, feed: Feed, console: Console) -> None:
+def show(picture: Picture, feed: Feed[Event], console: Console) -> None:
     """Shows a twin on the whole terminal, until `q` is typed; the terminal is left as it was found.
 
     Args:

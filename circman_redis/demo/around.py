@@ -1,0 +1,127 @@
+"""Pure: what happened around the twin against what stands in its history: thresholds, roles, workers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from circman_redis.frozen import freeze
+from circman_redis.patch import resolve
+from circman_redis.results import HistoryEntry, State
+from circman_redis.twin.domain import DomainEvent
+from circman_redis.twin.standing import Moment, Standing, Watch
+from circman_redis.twin.threshold_rule import ThresholdRule
+
+Turn: TypeAlias = tuple[str, bool, int]
+"""A threshold, whether it was breached or cleared, and by which version."""
+
+
+@dataclass(slots=True)
+class Readings:
+    """What the rules watch, of each commit; taken from the history while it is read, newest first.
+
+    Args:
+        rules: the rules.
+        epoch: the twin's.
+
+    Attributes:
+        moments: the commits with only what is watched.
+        movers: who moved the line, and by which versions: first and last, in the order of the first.
+    """
+
+    rules: Sequence[ThresholdRule]
+    epoch: str
+    moments: list[Moment] = field(default_factory=list)
+    _moved: list[tuple[str, int]] = field(default_factory=list)
+
+    def of(self, entries: Iterable[HistoryEntry]) -> Iterator[HistoryEntry]:
+        """The same entries; what they say is noted as they pass."""
+        for entry in entries:
+            watched: State = {}
+            for rule in self.rules:
+                section, name = rule.pointer.strip("/").split("/")
+                value = resolve(entry.state, rule.pointer, None)
+                if value is not None:
+                    watched.setdefault(section, {})[name] = value
+            self.moments.append(Moment(self.epoch, entry.version, entry.committed_at, freeze(watched)))
+            name, _, rest = (entry.id or "").partition("/")
+            if rest.startswith("production/"):
+                self._moved.append((name, entry.version))
+            yield entry
+
+    def expected(self) -> list[Turn]:
+        """What one observer of all commits would say."""
+        return [turn for rule in self.rules for turn in self._turns(rule)]
+
+    def _turns(self, rule: ThresholdRule) -> Iterator[Turn]:
+        watch, how = Watch(rule), Standing(epoch=self.epoch)
+        for moment in reversed(self.moments):
+            turns, watch = watch.judge(how, moment)
+            for turn in turns:
+                how = Standing(turn.breached, self.epoch, turn.moment.version, turn.moment.committed_at)
+                yield rule.name, turn.breached, turn.moment.version
+
+    def movers(self) -> list[tuple[str, int, int]]:
+        """Who moved the line, from which version to which; whoever had the role twice is there twice."""
+        spells: list[tuple[str, int, int]] = []
+        for name, version in reversed(self._moved):
+            if spells and spells[-1][0] == name:
+                spells[-1] = (name, spells[-1][1], version)
+            else:
+                spells.append((name, version, version))
+        return spells
+
+
+def said(events: Iterable[DomainEvent]) -> list[Turn]:
+    """The turns that were said."""
+    kinds = {"threshold_breached": True, "threshold_cleared": False}
+    return [
+        (event.data["threshold"], kinds[event.kind], event.data.get("version", 0))
+        for event in events
+        if event.kind in kinds
+    ]
+
+
+def compare(expected: Sequence[Turn], turns: Sequence[Turn]) -> list[str]:
+    """Where what was said of the thresholds is not what their commits say; a sentence each."""
+    missing = sorted((Counter(expected) - Counter(turns)).elements(), key=lambda turn: turn[2])
+    extra = sorted((Counter(turns) - Counter(expected)).elements(), key=lambda turn: turn[2])
+    return [
+        *(
+            f"the threshold {name} was {_word(up)} at version {version}, and nobody said so"
+            for name, up, version in missing
+        ),
+        *(f"it was said that {name} was {_word(up)} at version {version}: it was not" for name, up, version in extra),
+    ]
+
+
+def of_thresholds(rules: Iterable[ThresholdRule], turns: Sequence[Turn]) -> Iterator[str]:
+    """What there is to say of each threshold."""
+    for rule in rules:
+        count = Counter(up for name, up, _ in turns if name == rule.name)
+        yield f"{rule.name} breached {_times(count[True])}, cleared {_times(count[False])}"
+
+
+def of_workers(events: Iterable[DomainEvent], names: Iterable[str]) -> tuple[Mapping[str, int], list[str]]:
+    """How many joined, left and vanished; and what is wrong with that.
+
+    Args:
+        events: what was said.
+        names: the workers.
+    """
+    joined = Counter(event.data["worker"] for event in events if event.kind == "worker_joined")
+    left = {event.data["worker"]: event.data["why"] for event in events if event.kind == "worker_left"}
+    counts = {"joined": len(joined), "left": 0, "vanished": 0}
+    for why in left.values():
+        counts["left" if why == "stopped" else "vanished"] += 1
+    return counts, [f"{name} joined {_times(joined[name])}" for name in names if joined[name] != 1]
+
+
+def _word(breached: bool) -> str:
+    return "breached" if breached else "cleared"
+
+
+def _times(number: int) -> str:
+    return {0: "never", 1: "once", 2: "twice"}.get(number, f"{number} times")
