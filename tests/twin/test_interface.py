@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from circman_redis import AsyncStateManager, StateManager, StoreUnavailable, UsageError
+from circman_redis.twin.core import DigitalTwin
 from circman_redis.twin.interface import AsyncHumanInterface, HumanInterface
 from circman_redis.twin.kpis import Kpis, Stock
 from tests.servers import Server, free_port, wait_until
@@ -299,6 +300,14 @@ def test_what_has_a_state_manager(faces: Faces, manager: Any, writer: StateManag
     assert interface.get_current_state() == writer.get_current_state()
     assert faces.of(faces.mirror(manager), manager=Plant(manager)).get_history() == []
     assert repr(interface).endswith(f"of twin {writer.twin!r}>")
+
+
+def test_a_digital_twin(server: Server, twin_id: str, writer: StateManager) -> None:
+    """The whole of one, which goes on beside it."""
+    with StateManager(twin_id, url=server.url) as manager:
+        interface = HumanInterface(DigitalTwin(state_manager=manager))
+        assert interface.set_target("/production_line/status", "idle", operator="anna").before == "running"
+        assert interface.get_current_state() == writer.get_current_state()
 
 
 def test_what_it_cannot_be_made_of(faces: Faces, manager: Any) -> None:
