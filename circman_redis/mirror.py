@@ -49,6 +49,11 @@ class _Mirrored(Generic[H]):
         self._wish = Wish(pulse=min(PULSE, 1.0 if max_age is None else max_age / 3))
 
     @property
+    def twin(self) -> str:
+        """The twin's id."""
+        return self._stream.twin
+
+    @property
     def state(self) -> FrozenState:
         """The state; it cannot be changed, at any depth. ``copy.deepcopy`` makes a dict of one's own of it.
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 
+from circman_redis import protocol, rules_check
 from circman_redis.codec import JSONText, check_text, decode, encode
 from circman_redis.errors import NoState, StateValidationError, UsageError, Violation
 from circman_redis.frozen import FrozenDict, freeze, thaw
+from circman_redis.manager import StateManager
 from circman_redis.models import TwinState
 from circman_redis.patch import join_pointer, resolve, split_pointer
 from circman_redis.results import Snapshot, State
+from circman_redis.rules import compile_model
+from circman_redis.rules_check import Rules
 from circman_redis.shown import shown
 from circman_redis.timestamps import format_timestamp, parse_timestamp
 from circman_redis.twin._numpy import np
@@ -32,6 +37,8 @@ LARGEST = 1e15
 """A reading beyond it is none: the formulas would leave what a double can hold."""
 
 Initial = Mapping[str, Any] | BaseModel | JSONText | Snapshot
+Check = Callable[[State, str], None]
+"""Raises StateValidationError for a state that is none; the text says which one it is."""
 
 
 class HasSnapshot(Protocol):
@@ -102,7 +109,8 @@ class SimulationEngine:
 
         Raises:
             UsageError: an argument or a parameter is not allowed, which is named; or there is nothing to simulate.
-            StateValidationError: the initial state does not fit `TwinState`, or a registered model left it.
+            StateValidationError: the initial state does not fit `TwinState`, or a registered model left it. The state
+                of a twin with a model of its own, or a `Snapshot` of it, has to fit that twin's rules instead.
             NoState: the twin has no state yet. The other errors are those of `StateManager.snapshot`.
         """
         if record and self._recorder is None:
@@ -143,12 +151,14 @@ class SimulationEngine:
         state, version, epoch = self._start(initial_state)
         started = _moment(state)
         _check_end(started, wanted.step_seconds, steps)
-        _check_state({**state, "timestamp": format_timestamp(started)}, "the state that a simulation starts from")
+        of_twin = initial_state is None or isinstance(initial_state, Snapshot)
+        check = _check_of(self._manager) if of_twin else _check_state
+        check({**state, "timestamp": format_timestamp(started)}, "the state that a simulation starts from")
         blocks = self._blocks(state, steps, runs)
         moved = {model.pointer: block for model, block in blocks}
         _walk(blocks, Step(state, moved, Noise(seed, steps, runs, on=wanted.noise), wanted))
         quantities = {place: block.seen[:, row] for _, block in blocks for row, place in enumerate(block.places)}
-        _check_values(state, quantities, started)
+        _check_values(state, quantities, started, check)
         found = MappingProxyType(quantities)
         return EnsembleResult(state, started, version, epoch, seed, wanted, steps, runs, found)
 
@@ -260,16 +270,41 @@ def _place(state: State, path: Sequence[str | int]) -> str:
     return join_pointer(path if isinstance(parent, Mapping | list) else path[:-1])
 
 
-def _check_values(state: State, quantities: Mapping[str, Values], started: datetime) -> None:
-    """Every state fits TwinState: all bounds in it are of single numbers, so the least and the largest tell of all."""
+def _check_of(manager: HasSnapshot | None) -> Check:
+    """What a twin's states have to fit: the rules of its own model, where that is another than `TwinState`."""
+    if not isinstance(manager, StateManager):
+        return _check_state
+    config = manager.config
+    if config.model_hash in {None, compile_model(TwinState).hash}:
+        return _check_state
+    return partial(_check_rules, manager.run(protocol.published_rules(manager.keys)), config.validation)
+
+
+def _check_rules(rules: Rules, level: str, state: State, what: str) -> None:
+    # The timestamp is the simulation's, where the model has none.
+    own = {name: value for name, value in state.items() if name != "timestamp" or "/timestamp" in rules}
+    violations = rules_check.check(own, rules, level)
+    if violations:
+        raise StateValidationError(violations, f"{what}: {'; '.join(map(str, violations))}")
+
+
+def _check_values(state: State, quantities: Mapping[str, Values], started: datetime, check: Check) -> None:
+    """Every state fits: the bounds of a model are of single numbers, so a few numbers tell of all.
+
+    The least and the largest, and for a place that has whole numbers only the one that is least so.
+    """
     for place, values in quantities.items():
         if not np.isfinite(values).all():
             number = int(np.argwhere(~np.isfinite(values))[0][0])
             raise StateValidationError([Violation(place, {"python": f"step {number} left it without a number"})])
-    for extreme in (np.min, np.max):
-        stamped = {**state, "timestamp": format_timestamp(started)}
+    stamped = {**state, "timestamp": format_timestamp(started)}
+    for extreme in (np.min, np.max) if check is _check_state else (np.min, np.max, _least_whole):
         ends = _filled(stamped, {place: float(extreme(values)) for place, values in quantities.items()})
-        _check_state(ends, "the models led to a state that is none")
+        check(ends, "the models led to a state that is none")
+
+
+def _least_whole(values: Values) -> Any:
+    return values.flat[np.abs(values - np.rint(values)).argmax()]
 
 
 def _filled(state: State, numbers: Mapping[str, float]) -> State:
