@@ -198,7 +198,12 @@ class Manager(ABC):
             "validation": None,
             "model": model or self._asked.model,
         }
-        return self._only_one(replace(self._asked, twin=self.keys.branch(name).twin, **own), self._key[0])
+        return self._asked_for(replace(self._asked, twin=self.keys.branch(name).twin, **own))
+
+    @classmethod
+    @abstractmethod
+    def _asked_for(cls, asked: Asked) -> Self:
+        """The manager that there is of what is asked for, or a new one."""
 
     @abstractmethod
     def _begin(self, asked: Asked) -> None:
@@ -296,6 +301,11 @@ class Manager(ABC):
     def keys(self) -> TwinKeys:
         """The twin's keys in Redis."""
         return self._twin.keys
+
+    @property
+    def flows(self) -> Twin:
+        """The twin's calls as flows, for `drive`."""
+        return self._twin
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

@@ -32,18 +32,22 @@ def twin(servers: ReplicaSet, twin_id: str) -> Iterator[StateManager]:
 def test_a_branch_is_merged_back_behind_a_failover(servers: ReplicaSet, twin: StateManager) -> None:
     """With its origin and its history; who follows it goes on, and the roles on the twin are who had them."""
     branch = fork(twin, "b")
-    with branch.manager as manager, manager.subscribe(timeout=60) as events, manager.mirror() as mirror:
-        with Lease(twin, "line", "a", ttl=60) as lease:
-            manager.adjust({"/n": 1})
-            twin.adjust({"/m": 1})
-            servers.wait_for_failover(servers.kill_master())
-            manager.adjust({"/n": 1})
-            assert [next(iter(events)).version for _ in range(2)] == [2, 3]
-            mirror.wait_for(version=3, timeout=60)
-            assert [change.pointer for change in branch.diff_to_origin()] == ["/n"]
-            assert branch.merge_back() is not None
-            lease.keep()
-            assert not Lease(twin, "line", "b").take()
+    with (
+        branch.manager as manager,
+        manager.subscribe(timeout=60) as events,
+        manager.mirror() as mirror,
+        Lease(twin, "line", "a", ttl=60) as lease,
+    ):
+        manager.adjust({"/n": 1})
+        twin.adjust({"/m": 1})
+        servers.wait_for_failover(servers.kill_master())
+        manager.adjust({"/n": 1})
+        assert [next(iter(events)).version for _ in range(2)] == [2, 3]
+        mirror.wait_for(version=3, timeout=60)
+        assert [change.pointer for change in branch.diff_to_origin()] == ["/n"]
+        assert branch.merge_back() is not None
+        lease.keep()
+        assert not Lease(twin, "line", "b").take()
     state = twin.get_current_state()
     assert (state["n"], state["m"]) == (2, 1)
     assert twin.verify() == []

@@ -1,0 +1,39 @@
+"""Pure: which branches a twin has, and how it goes: with them, or without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from circman_redis import protocol
+from circman_redis.flows import Flow
+from circman_redis.keys import TwinKeys, state_keys_pattern, twin_of_state_key
+
+
+def branches(keys: TwinKeys) -> Flow[list[str]]:
+    """The ids of a twin's branches that have a state, in order; none of a branch.
+
+    The server walks over all its keys for that (SCAN), in steps between which it serves others.
+    """
+    if keys != keys.trunk:
+        return []
+    found: set[str] = set()
+    cursor, pattern = 0, state_keys_pattern(keys.prefix, keys.twin)
+    while True:
+        cursor, part = yield protocol.scan(pattern, cursor)
+        found.update(filter(None, (twin_of_state_key(key, keys.prefix) for key in part)))
+        if not cursor:
+            return sorted(found)
+
+
+def delete(keys: TwinKeys, actor: str, *, with_branches: bool) -> Flow[int]:
+    """Removes a twin, and returns the version that it had, or 0; its branches too, if that is asked for."""
+    names = (yield from branches(keys)) if with_branches else []
+    return (yield from delete_all(keys, names, actor))
+
+
+def delete_all(keys: TwinKeys, names: Iterable[str], actor: str) -> Flow[int]:
+    """The same with these branches, which go first: where it fails in between, it can be said again."""
+    for name in names:
+        yield protocol.delete(TwinKeys(name, keys.prefix), actor)
+    version: int = yield protocol.delete(keys, actor)
+    return version
