@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from circman_redis import protocol
+from circman_redis.errors import NotPermitted
 from circman_redis.flows import Flow
 from circman_redis.keys import TwinKeys, state_keys_pattern, twin_of_state_key
 
@@ -19,7 +20,11 @@ def branches(keys: TwinKeys) -> Flow[list[str]]:
     found: set[str] = set()
     cursor, pattern = 0, state_keys_pattern(keys.prefix, keys.twin)
     while True:
-        cursor, part = yield protocol.scan(pattern, cursor)
+        try:
+            cursor, part = yield protocol.scan(pattern, cursor)
+        except NotPermitted as error:
+            advice = "to delete the twin alone, leave its branches (branches=False, --keep-branches)"
+            raise NotPermitted(f"{error}; this is how branches are found: {advice}") from error
         found.update(filter(None, (twin_of_state_key(key, keys.prefix) for key in part)))
         if not cursor:
             return sorted(found)
