@@ -193,7 +193,7 @@ class AsyncStateManager(Manager):
         return await self._link.run(protocol.clear(self.keys, self._twin.actor))
 
     async def delete(self, *, branches: bool = True) -> int:
-        """Removes the twin with all its keys, its model and its branches too. Returns the version that it had, or 0."""
+        """Removes the twin with all its keys, model and branches too. Returns the version that it had, or 0."""
         return await self._link.drive(deleting.delete(self.keys, self._twin.actor, with_branches=branches))
 
     # --- reading ---------------------------------------------------------------------------------------------

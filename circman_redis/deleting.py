@@ -1,4 +1,4 @@
-"""Pure: which branches a twin has, and how it goes: with them, or without."""
+"""Pure: which branches a twin has, and how it goes: with them and its domain events, or without."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ from collections.abc import Iterable
 from circman_redis import protocol
 from circman_redis.errors import NotPermitted
 from circman_redis.flows import Flow
-from circman_redis.keys import TwinKeys, state_keys_pattern, twin_of_state_key
+from circman_redis.keys import DOMAIN, TwinKeys, state_keys_pattern, twin_of_state_key
 
 
 def branches(keys: TwinKeys) -> Flow[list[str]]:
-    """The ids of a twin's branches that have a state, in order; none of a branch.
+    """The ids of a twin's branches that have a state, in order; none of a branch."""
+    found = yield from beside(keys)
+    return [name for name in found if name != keys.trunk.branch(DOMAIN).twin]
+
+
+def beside(keys: TwinKeys) -> Flow[list[str]]:
+    """Those and the one of the twin's domain events.
 
     The server walks over all its keys for that (SCAN), in steps between which it serves others.
     """
@@ -31,13 +37,13 @@ def branches(keys: TwinKeys) -> Flow[list[str]]:
 
 
 def delete(keys: TwinKeys, actor: str, *, with_branches: bool) -> Flow[int]:
-    """Removes a twin, and returns the version that it had, or 0; its branches too, if that is asked for."""
-    names = (yield from branches(keys)) if with_branches else []
+    """Removes a twin, and returns the version that it had, or 0; with what is `beside` it, if that is asked for."""
+    names = (yield from beside(keys)) if with_branches else []
     return (yield from delete_all(keys, names, actor))
 
 
 def delete_all(keys: TwinKeys, names: Iterable[str], actor: str) -> Flow[int]:
-    """The same with these branches, which go first: where it fails in between, it can be said again."""
+    """The same with these, which go first: where it fails in between, it can be said again."""
     for name in names:
         yield protocol.delete(TwinKeys(name, keys.prefix), actor)
     version: int = yield protocol.delete(keys, actor)

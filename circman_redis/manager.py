@@ -273,10 +273,10 @@ class StateManager(Manager):
         return self._driver.run(protocol.clear(self.keys, self._twin.actor))
 
     def delete(self, *, branches: bool = True) -> int:
-        """Removes the twin with all its keys, its model and its branches too. Returns the version that it had, or 0.
+        """Removes the twin with all its keys, model and branches too. Returns the version that it had, or 0.
 
         Args:
-            branches: whether its branches go too (docs/branches.md); False leaves them where they are.
+            branches: whether its branches and domain events go too (docs/branches.md); False leaves them be.
 
         Raises:
             StoreError: it was not removed; branches may be, and to say it again goes on.

@@ -111,22 +111,22 @@ def clear_history_command(target: Target, yes: bool) -> None:
 
 @click.command("delete", epilog=example("circman-redis delete --twin old-line --yes"))
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--keep-branches", is_flag=True, help="Leave its branches where they are.")
+@click.option("--keep-branches", is_flag=True, help="Leave its branches and domain events where they are.")
 @acting
 def delete_command(target: Target, yes: bool, keep_branches: bool) -> None:
-    """Remove the twin with all its keys: its state, its history and its model, and with its branches.
+    """Remove the twin with all its keys: its state, its history and its model, with its branches and domain events.
 
     Asks first, on a terminal, and says which branches there are; elsewhere it needs --yes. Where it fails in between,
     say it again. Exit code 1 where there is no such twin.
     """
     with target.session() as session:
         twin = session.keys.twin
-        branches = [] if keep_branches else session.ask(deleting.branches(session.keys))
+        branches = [] if keep_branches else session.ask(deleting.beside(session.keys))
         if not (branches or _exists(session)):
             raise StateError(f"there is no twin {twin!r}")
         entries = session.run(protocol.history_size(session.keys))
-        also = f" and its branches {', '.join(branches)}" if branches else ""
-        _confirm(f"Remove twin {twin!r} for good, with its {entries} past states, its model{also}?", yes=yes)
+        also = f", and {', '.join(branches)}" if branches else ""
+        _confirm(f"Remove twin {twin!r} for good, with its {entries} past states and its model{also}?", yes=yes)
         version = session.ask(deleting.delete_all(session.keys, branches, session.twin.actor))
     emit_value({"twin": twin, "version": version, "branches": branches})
 

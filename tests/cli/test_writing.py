@@ -168,7 +168,7 @@ def test_delete_removes_the_branches(
     assert [one["twin"] for one in lines(run("twins", "--branches"))] == [twin.twin, *names]
     assert value(run("delete", "--yes", "--keep-branches")) == {"twin": twin.twin, "version": 1, "branches": []}
     monkeypatch.setattr(writing, "on_keyboard", lambda: True)
-    assert f"its model and its branches {', '.join(names)}?" in run("delete", stdin="n\n", code=1).stderr
+    assert f"and its model, and {', '.join(names)}?" in run("delete", stdin="n\n", code=1).stderr
     assert value(run("delete", "--yes")) == {"twin": twin.twin, "version": 0, "branches": names}
     assert client.dbsize() == 0
 

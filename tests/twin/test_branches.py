@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from circman_redis import BranchConflict, NoState, StateConflict, StateManager, StateValidationError, UsageError, patch
 from circman_redis.twin.branches import Branch, branches, changes_of, clashes, fork
+from circman_redis.twin.domain import DomainEvents
 from tests.servers import Server
 
 STATE = {"line": {"temperature": 22.0, "rate": 10}, "materials": {"glass": {"inventory": 7}}, "tags": ["a"]}
@@ -98,6 +99,19 @@ def test_a_twin_goes_with_its_branches(twin: StateManager, branch: Branch) -> No
             assert {other.keys.state, other.keys.branch("b").state} <= left
             assert not {key for key in left if f"{{{twin.twin}}}" in key}
             assert twin.delete() == 0
+
+
+def test_the_domain_events_go_too(twin: StateManager, branch: Branch) -> None:
+    """Though they are no branch; unless both are to stay."""
+    with DomainEvents(twin) as domain:
+        domain.publish("error", {"error": "it is hot"})
+    assert twin.client.exists(twin.keys.branch("domain").state)
+    assert branches(twin) == [branch.manager.twin]
+    twin.delete(branches=False)
+    assert twin.client.exists(twin.keys.branch("domain").state)
+    twin.delete()
+    assert not twin.client.exists(twin.keys.branch("domain").state)
+    assert list(twin.client.scan_iter(f"{twin.keys.prefix}:{{{twin.twin}}}*")) == []
 
 
 def test_a_branch_goes_alone(twin: StateManager, branch: Branch) -> None:
