@@ -39,7 +39,7 @@ _COMMANDS: dict[Role, tuple[str, ...]] = {
     ),
     "admin": (
         *("HLEN @rules", "STRLEN @schema", "HSET @rules place text", "SET @schema text"),
-        "UNLINK @state @history @meta @rules @schema @ids @old_ids @times @leases @origin",
+        *("SCAN 0", "UNLINK @state @history @meta @rules @schema @ids @old_ids @times @leases @origin"),
         *("HSET @restore field text", "RPUSH @restore_history text", "ZADD @restore_times 1 1"),
         *("RENAME @restore_history @history", "PERSIST @history", "PEXPIRE @restore 1", "UNLINK @restore"),
         *("COPY @state @restore", "ZCARD @times"),  # what a repair keeps of what it found, and how it knows it again
@@ -52,7 +52,7 @@ _IN_A_CLUSTER: dict[Role, tuple[str, ...]] = {
 }
 # What nothing depends on: without it, `info`, `doctor` and `twins` see less.
 _TO_LOOK_AROUND = (
-    *("SCAN 0", "ACL WHOAMI", "CONFIG GET save", "MEMORY USAGE @state"),
+    *("ACL WHOAMI", "CONFIG GET save", "MEMORY USAGE @state"),
     *("PUBSUB NUMSUB @events", "PUBSUB SHARDNUMSUB @events"),
 )
 _OF_CONTAINERS = {"ACL", "CLUSTER", "CONFIG", "MEMORY", "PUBSUB", "SCRIPT"}

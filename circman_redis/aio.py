@@ -11,11 +11,11 @@ from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel
 
-from circman_redis import audit, connection, files, protocol, reads, repair, verify
+from circman_redis import audit, connection, deleting, files, protocol, reads, repair, verify
 from circman_redis.callbacks import AsyncHandle, check_callback
 from circman_redis.errors import StateError
 from circman_redis.events import Event
-from circman_redis.flows import ATTEMPTS, Document, Options
+from circman_redis.flows import ATTEMPTS, Document, Flow, Options
 from circman_redis.link import Link
 from circman_redis.mirror import AsyncMirror
 from circman_redis.patch import Change
@@ -89,7 +89,11 @@ class AsyncStateManager(Manager):
         client: connection.AsyncClient | None = None,
     ) -> Self:
         """The manager of this twin in this event loop: the one that there is, or a new one."""
-        asked, loop = Asked.of(locals()), running_loop()
+        return cls._asked_for(Asked.of(locals()))
+
+    @classmethod
+    def _asked_for(cls, asked: Asked) -> Self:
+        loop = running_loop()
         return cls._only_one(asked, loop) if loop else cls._new(asked, asked.key(None))
 
     def _begin(self, asked: Asked) -> None:
@@ -188,9 +192,9 @@ class AsyncStateManager(Manager):
         """Removes the past states; the state and its version stay. Returns how many were removed."""
         return await self._link.run(protocol.clear(self.keys, self._twin.actor))
 
-    async def delete(self) -> int:
-        """Removes the twin with all its keys, its model among them. Returns the version that it had, or 0."""
-        return await self._link.run(protocol.delete(self.keys, self._twin.actor))
+    async def delete(self, *, branches: bool = True) -> int:
+        """Removes the twin with all its keys, model and branches too. Returns the version that it had, or 0."""
+        return await self._link.drive(deleting.delete(self.keys, self._twin.actor, with_branches=branches))
 
     # --- reading ---------------------------------------------------------------------------------------------
 
@@ -352,6 +356,10 @@ class AsyncStateManager(Manager):
     async def run(self, call: protocol.Call[T]) -> T:
         """One round trip of a call that ``protocol.py`` makes, with this manager's retries, deadline and errors."""
         return await self._link.run(call)
+
+    async def drive(self, flow: Flow[T]) -> T:
+        """Runs a flow (``flows.py``) to its end: all the round trips that it asks for, each as `run`."""
+        return await self._link.drive(flow)
 
     # --- itself ----------------------------------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ def moment(keys: TwinKeys) -> Call[Moment | None]:
     """All of a twin but its history; None where it has no state (backup.lua)."""
     return Call(
         "backup",
-        (keys.state, keys.history, keys.meta, keys.rules, keys.schema),
+        (keys.state, keys.history, keys.meta, keys.rules, keys.schema, keys.origin),
         (),
         lambda reply: _moment(keys, reply) if reply else None,
         is_reading=True,
@@ -110,7 +110,9 @@ def history(keys: TwinKeys, at: int, before: int) -> Call[Page]:
 
 def begin(keys: TwinKeys, token: str, record: TwinRecord) -> Call[int]:
     """Lays by what a twin is restored from, but its history (restore_begin.lua)."""
-    texts = (record.state, record.head, record.settings, record.rules, record.schema)
+    # Under the id of a twin that is none, it is no branch any more.
+    origin = record.origin if keys != keys.trunk else b""
+    texts = (record.state, record.head, record.settings, record.rules, record.schema, origin)
     return Call("restore_begin", (keys.state, *_staging(keys)), (token, _KEPT_MS, *texts), int)
 
 
@@ -123,7 +125,7 @@ def finish(keys: TwinKeys, token: str, entries: int, actor: str, *, replace: boo
     """Puts all that was laid by in the place of the twin (restore.lua); its new epoch."""
     return Call(
         "restore",
-        (*keys.stored.values(), *_staging(keys), keys.events),
+        (*keys.stored.values(), *_staging(keys), keys.origin, keys.events),
         (token, "replace" if replace else "new", entries, actor),
         bytes.decode,
     )
@@ -144,10 +146,10 @@ def _staging(keys: TwinKeys) -> tuple[str, ...]:
 
 
 def _moment(keys: TwinKeys, reply: list[Any]) -> Moment:
-    epoch, version, entries, head, state, schema, settings, rules = reply
+    epoch, version, entries, head, state, schema, settings, rules, origin = reply
     record = TwinRecord(
         *(keys.twin, epoch.decode(), version),
-        *(settings_text(pairs_of(settings)), head, rules_text(pairs_of(rules)), schema, state),
+        *(settings_text(pairs_of(settings)), head, rules_text(pairs_of(rules)), schema, state, origin),
     )
     return Moment(record, entries, head.partition(b',"committed_at":"')[2].partition(b'"')[0])
 

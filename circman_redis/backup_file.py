@@ -27,6 +27,10 @@ _MAX_FIRST = 1000  # bytes of the first line: what is no backup is not read any 
 _DIGITS = re.compile(r"[1-9]\d{0,14}|0")
 _STRINGS = frozenset({"model", "model_hash", "checks", "validation", "history", "digest"})
 
+_ORIGIN = re.compile(
+    r'(?P<facts>\{"twin":"[^"]*","epoch":"[A-Za-z0-9]*","version":[1-9][0-9]*,"committed_at":"[^"]*"),"state":(?P<state>\{.*\})\}'
+)
+
 _TWIN = ("twin", "epoch", "settings", "head", "rules", "schema", "state")
 
 
@@ -50,6 +54,7 @@ class TwinRecord:
         rules: an object: JSON Pointer pattern -> rule.
         schema: the model's JSON Schema; empty for none.
         state: the state.
+        origin: what a branch began with; empty for what is none.
     """
 
     twin: str
@@ -60,6 +65,7 @@ class TwinRecord:
     rules: bytes
     schema: bytes
     state: bytes
+    origin: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +139,8 @@ class Writer:
         schema = text_of(record.schema.decode(errors="replace")) if b"\n" in record.schema else record.schema
         values = (*texts, schema or b"null", record.state)
         members = b",".join(b'"%b":%b' % (name.encode(), text) for name, text in zip(_TWIN, values, strict=True))
-        return self._line(b"{" + members + b"}")
+        origin = b',"origin":' + record.origin if record.origin else b""
+        return self._line(b"{" + members + origin + b"}")
 
     def entry(self, text: bytes) -> bytes:
         """The line of a history entry: itself."""
@@ -294,7 +301,7 @@ def parse_twin(line: bytes) -> TwinRecord:
     _check_objects(texts)
     schema = json.loads(texts["schema"]) if texts["schema"][0] in 'n"' else texts["schema"]
     rest = (texts["settings"].encode(), texts["head"].encode(), texts["rules"].encode(), (schema or "").encode())
-    return TwinRecord(twin, epoch, head.version, *rest, texts["state"].encode())
+    return TwinRecord(twin, epoch, head.version, *rest, texts["state"].encode(), texts.get("origin", "").encode())
 
 
 def _check_objects(texts: dict[str, str]) -> None:
@@ -304,9 +311,23 @@ def _check_objects(texts: dict[str, str]) -> None:
     for name, value in _json.decode(texts["settings"]).items():  # numbers come as their digits
         if not isinstance(value, str) or (name not in _STRINGS and not _DIGITS.fullmatch(value)):
             raise ValueError(f"its setting {name} is {value!r}")
-    fault = fault_of(texts["state"])
+    _check_state(texts["state"], "its state")
+    if "origin" in texts:
+        _check_origin(texts["origin"])
+
+
+def _check_state(text: str, what: str) -> None:
+    fault = fault_of(text)
     if fault:
-        raise ValueError(f"its state {fault}")
+        raise ValueError(f"{what} {fault}")
+
+
+def _check_origin(text: str) -> None:
+    parts = _ORIGIN.fullmatch(text)
+    if parts is None:
+        raise ValueError("its origin is not what a branch began with")
+    _check_state(parts["facts"] + "}", "its origin")
+    _check_state(parts["state"], "the state of its origin")
 
 
 def _members(text: str) -> dict[str, str]:
@@ -319,6 +340,10 @@ def _members(text: str) -> dict[str, str]:
             raise ValueError(f"no {name!r} where it should be")
         at = _json.raw_decode(text, start)[1]
         found[name], before = text[start:at], ","
+    if text.startswith(',"origin":', at):  # of a branch
+        start = at + len(',"origin":')
+        at = _json.raw_decode(text, start)[1]
+        found["origin"] = text[start:at]
     if text[at:] != "}":
         raise ValueError("more than a twin has")
     return found

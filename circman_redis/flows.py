@@ -326,13 +326,23 @@ class Twin:
             raise UsageError(f"change={shown(change)}: a plain function is wanted; await what it needs before")
         if not (_is_whole(attempts) and attempts >= 1):
             raise UsageError(f"attempts={shown(attempts)}: use a whole number of at least 1")
+
+        def changed(snapshot: Snapshot) -> Document:
+            before = decode(encode(snapshot.state))
+            returned: Document | None = change(before)
+            return before if returned is None else returned
+
+        return (yield from self.modify_read(changed, options, attempts))
+
+    def modify_read(
+        self, change: Callable[[Snapshot], Document], options: Options, attempts: int = ATTEMPTS
+    ) -> Flow[Commit]:
+        """The same with a function that gets the snapshot, which it leaves alone, and returns the new state."""
         while True:
             attempts -= 1
             snapshot: Snapshot = yield protocol.snapshot(self.keys)
             expected = self._expected(snapshot, options)
-            before = decode(encode(snapshot.state))
-            returned = change(before)
-            after = before if returned is None else returned
+            after = change(snapshot)
             try:
                 again = self._on(snapshot, expected, options)
                 return (yield from self._commit_change(snapshot, after, again))

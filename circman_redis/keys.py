@@ -169,7 +169,7 @@ class TwinKeys:
 
 
 def state_keys_pattern(prefix: str = DEFAULT_PREFIX, trunk: str | None = None) -> str:
-    """The pattern (SCAN MATCH) that the state keys under ``prefix`` fit: of every twin, or of the branches of one."""
+    """The pattern (SCAN MATCH) that the state keys under ``prefix`` fit: of twins, or of branches (``*``: of any)."""
     return f"{prefix}:{{*}}:state" if trunk is None else f"{prefix}:{{{trunk}}}@*:state"
 
 

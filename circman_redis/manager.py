@@ -10,12 +10,12 @@ from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel
 
-from circman_redis import audit, connection, files, protocol, reads, repair, verify
+from circman_redis import audit, connection, deleting, files, protocol, reads, repair, verify
 from circman_redis.callbacks import Handle, check_callback
 from circman_redis.driver import Driver
 from circman_redis.errors import StateError
 from circman_redis.events import Event
-from circman_redis.flows import ATTEMPTS, Document, Options
+from circman_redis.flows import ATTEMPTS, Document, Flow, Options
 from circman_redis.mirror import Mirror
 from circman_redis.patch import Change
 from circman_redis.registry import Asked, Manager, alone
@@ -113,7 +113,11 @@ class StateManager(Manager):
         client: connection.Client | None = None,
     ) -> Self:
         """The manager of this twin in this process: the one that there is, or a new one."""
-        return cls._only_one(Asked.of(locals()), None)
+        return cls._asked_for(Asked.of(locals()))
+
+    @classmethod
+    def _asked_for(cls, asked: Asked) -> Self:
+        return cls._only_one(asked, None)
 
     def _begin(self, asked: Asked) -> None:
         store = self._store(asked)
@@ -268,9 +272,16 @@ class StateManager(Manager):
         """Removes the past states; the state and its version stay. Returns how many were removed."""
         return self._driver.run(protocol.clear(self.keys, self._twin.actor))
 
-    def delete(self) -> int:
-        """Removes the twin with all its keys, its model among them. Returns the version that it had, or 0."""
-        return self._driver.run(protocol.delete(self.keys, self._twin.actor))
+    def delete(self, *, branches: bool = True) -> int:
+        """Removes the twin with all its keys, model and branches too. Returns the version that it had, or 0.
+
+        Args:
+            branches: whether its branches and domain events go too (docs/branches.md); False leaves them be.
+
+        Raises:
+            StoreError: it was not removed; branches may be, and to say it again goes on.
+        """
+        return self._driver.drive(deleting.delete(self.keys, self._twin.actor, with_branches=branches))
 
     # --- reading ---------------------------------------------------------------------------------------------
 
@@ -536,6 +547,10 @@ class StateManager(Manager):
             StoreError: the server, or the way to it, is at fault.
         """
         return self._driver.run(call)
+
+    def drive(self, flow: Flow[T]) -> T:
+        """Runs a flow (``flows.py``) to its end: all the round trips that it asks for, each as `run`."""
+        return self._driver.drive(flow)
 
     # --- itself ----------------------------------------------------------------------------------------------
 

@@ -357,6 +357,22 @@ def delete(keys: TwinKeys, actor: str) -> Call[int]:
     return Call("delete", (*keys.stored.values(), keys.leases, keys.origin, keys.events), (actor,), int)
 
 
+def scan(pattern: str, cursor: int) -> Call[tuple[int, list[str]]]:
+    """Some of the keys that fit the pattern, and the cursor of the next step; 0 after the last one (SCAN).
+
+    Args:
+        pattern: a glob.
+        cursor: 0 for the first step.
+    """
+    options = ("MATCH", pattern, "COUNT", 1000)
+    return Call(
+        "SCAN",
+        (),
+        (cursor, *options),
+        lambda reply: (int(reply[0]), [key.decode(errors="replace") for key in reply[1]]),
+    )
+
+
 def fingerprint(keys: TwinKeys) -> Call[str]:
     """What tells whether the twin's keys hold what they did before (repair.lua, which changes nothing then)."""
     call = repair(keys, "", "0", "-" * len(keys.stored))

@@ -204,7 +204,12 @@ class Manager(ABC):
         if first_model is not None:
             asked = replace(asked, model=None)
             asked.first_model = first_model
-        return self._only_one(asked, self._key[0])
+        return self._asked_for(asked)
+
+    @classmethod
+    @abstractmethod
+    def _asked_for(cls, asked: Asked) -> Self:
+        """The manager that there is of what is asked for, or a new one."""
 
     @abstractmethod
     def _begin(self, asked: Asked) -> None:
@@ -302,6 +307,11 @@ class Manager(ABC):
     def keys(self) -> TwinKeys:
         """The twin's keys in Redis."""
         return self._twin.keys
+
+    @property
+    def flows(self) -> Twin:
+        """The twin's calls as flows, for `drive`."""
+        return self._twin
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

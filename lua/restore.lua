@@ -1,7 +1,7 @@
 -- restore: puts what restore_begin.lua and restore_history.lua laid by in the place of the twin, all at once.
 --
 -- KEYS  1 state  2 history  3 meta  4 rules  5 schema  6 ids  7 old ids  8 times  9 restore  10 restore history
---       11 restore times  12 events (a channel)
+--       11 restore times  12 origin  13 events (a channel)
 -- ARGV  1 token: that of restore_begin.lua
 --       2 mode: new (only where nothing of the twin is there), replace (whatever is there)
 --       3 how many history entries were laid by
@@ -9,8 +9,8 @@
 -- Returns the twin's new epoch
 -- Errors  CIRCMAN_CONFLICT (new, and there is a twin) CIRCMAN_BAD_JSON
 -- Publishes one event with op restore
-local STATE, HISTORY, META, RULES, SCHEMA, IDS, OLD_IDS, TIMES, RESTORE, RESTORE_HISTORY, RESTORE_TIMES, EVENTS =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
+local STATE, HISTORY, META, RULES, SCHEMA, IDS, OLD_IDS, TIMES, RESTORE, RESTORE_HISTORY, RESTORE_TIMES, ORIGIN, EVENTS =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13]
 local TOKEN, MODE, ENTRIES, ACTOR = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 -- @include base
 -- @include time
@@ -36,7 +36,7 @@ end
 -- What was laid by, all of it.
 local function read_staged()
   local m = redis.call('HMGET', RESTORE, 'token', 'version', 'stamp', 'committed', 'state', 'head', 'settings', 'rules',
-    'schema', 'lowest')
+    'schema', 'lowest', 'origin')
   if not m[1] or m[1] ~= TOKEN then bad_argument('this restore is not under way any more: begin it again') end
   local entries = redis.call('LLEN', RESTORE_HISTORY)
   if entries ~= tonumber(ENTRIES) or entries ~= m[2] - m[10] then
@@ -52,15 +52,17 @@ local function read_staged()
   return {
     version = tonumber(m[2]), version_text = m[2], stamp = m[3], committed_text = m[4], committed = tonumber(m[4]),
     state = m[5], head = m[6], settings = settings, rules = rules, schema = m[9], entries = entries,
+    origin = m[11] or '',
   }
 end
 
 local function check_rights()
   check_right('SET', STATE, '')
-  check_right('UNLINK', HISTORY, META, RULES, SCHEMA, IDS, OLD_IDS, TIMES, RESTORE)
+  check_right('UNLINK', HISTORY, META, RULES, SCHEMA, IDS, OLD_IDS, TIMES, RESTORE, ORIGIN)
   check_right('HSET', META, '', '')
   check_right('HSET', RULES, '', '')
   check_right('SET', SCHEMA, '')
+  check_right('SET', ORIGIN, '')
   check_right('RENAME', RESTORE_HISTORY, HISTORY)
   check_right('RENAME', RESTORE_TIMES, TIMES)
   check_right('PERSIST', HISTORY)
@@ -74,7 +76,7 @@ end
 local function write(twin)
   local since = ('%.0f'):format(math.max(twin.committed - 1, 0))
   redis.call('SET', STATE, twin.state)
-  redis.call('UNLINK', HISTORY, META, RULES, SCHEMA, IDS, OLD_IDS, TIMES)
+  redis.call('UNLINK', HISTORY, META, RULES, SCHEMA, IDS, OLD_IDS, TIMES, ORIGIN)
   redis.call('HSET', META, 'version', twin.version_text, 'epoch', twin.epoch, 'head', twin.head, 'bytes', #twin.state,
     'stamp', twin.stamp, 'committed', twin.committed_text, 'calls', 0, 'ids_since', since, 'ids_rotated', since,
     'entries', twin.entries)
@@ -82,6 +84,7 @@ local function write(twin)
   if twin.settings[1] then redis.call('HSET', META, unpack(twin.settings)) end
   write_pairs(RULES, twin.rules)
   if twin.schema ~= '' then redis.call('SET', SCHEMA, twin.schema) end
+  if twin.origin ~= '' then redis.call('SET', ORIGIN, twin.origin) end
   if twin.entries > 0 then
     redis.call('RENAME', RESTORE_HISTORY, HISTORY)
     redis.call('PERSIST', HISTORY)
@@ -109,4 +112,4 @@ local function restore()
   return twin.epoch
 end
 
-return answer(restore, 'string list hash hash string hash hash zset hash list zset', 12, 4)
+return answer(restore, 'string list hash hash string hash hash zset hash list zset string', 13, 4)

@@ -8,11 +8,12 @@
 --       5 settings, a JSON object: those that meta holds, the facts of the model, the digest
 --       6 rules, a JSON object: JSON Pointer pattern -> rule
 --       7 the model's JSON Schema text; '' for none
+--       8 what a branch began with; '' for what is none
 -- Returns the head's version
 -- Errors  CIRCMAN_BAD_JSON
 local STATE, RESTORE, RESTORE_HISTORY, RESTORE_TIMES = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local TOKEN, KEPT_MS, NEW_STATE, HEAD, SETTINGS, NEW_RULES, NEW_SCHEMA =
-  ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local TOKEN, KEPT_MS, NEW_STATE, HEAD, SETTINGS, NEW_RULES, NEW_SCHEMA, NEW_ORIGIN =
+  ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 -- @include base
 -- @include time
 -- @include utf8
@@ -47,6 +48,15 @@ local function check_settings(version)
   if model[1] then check_whole_model(model) end
 end
 
+-- As fork.lua writes it. Its state is read by itself: it may be as deep as a document may be.
+local function check_origin()
+  local facts, state = NEW_ORIGIN:match(
+    '^({"twin":"[^"]*","epoch":"%w*","version":[1-9]%d*,"committed_at":"[^"]*"),"state":(%b{})}$')
+  if not facts then bad_copy('the origin is not what a branch began with') end
+  read_stored(facts .. '}', 'the origin')
+  read_stored(state, 'the state of the origin')
+end
+
 local function begin()
   if not TOKEN:find('^%x+$') or #TOKEN ~= 16 then bad_argument('a token is 16 hexadecimal digits') end
   if not is_count(KEPT_MS) then bad_argument('no number of milliseconds: ' .. KEPT_MS) end
@@ -57,6 +67,7 @@ local function begin()
   read_stored(NEW_RULES, 'what stands in rules')
   rules_of(NEW_RULES)
   if NEW_SCHEMA ~= '' then read_json(NEW_SCHEMA) end
+  if NEW_ORIGIN ~= '' then check_origin() end
   check_right('HSET', RESTORE, '', '')
   check_right('UNLINK', RESTORE, RESTORE_HISTORY, RESTORE_TIMES)
   check_right('PEXPIRE', RESTORE, '1')
@@ -64,9 +75,9 @@ local function begin()
   local version, stamp, committed = ('%.0f'):format(facts.version), ('%.0f'):format(facts.stamp), ('%.0f'):format(facts.committed)
   redis.call('HSET', RESTORE, 'token', TOKEN, 'version', version, 'stamp', stamp, 'committed', committed,
     'state', NEW_STATE, 'head', HEAD, 'settings', SETTINGS, 'rules', NEW_RULES, 'schema', NEW_SCHEMA,
-    'lowest', version, 'earliest', stamp, 'before', committed)
+    'origin', NEW_ORIGIN, 'lowest', version, 'earliest', stamp, 'before', committed)
   redis.call('PEXPIRE', RESTORE, KEPT_MS)
   return facts.version
 end
 
-return answer(begin, 'string hash list zset', 4, 7)
+return answer(begin, 'string hash list zset', 4, 8)

@@ -163,11 +163,13 @@ def commits(
         left = None if left is None else left - size
 
 
-def twin_names(session: Session) -> list[str]:
-    """The twins on the server that have a state, under the prefix (SCAN)."""
+def twin_names(session: Session, *, branches: bool = False) -> list[str]:
+    """The twins on the server that have a state, under the prefix (SCAN); with their branches, if asked for."""
     prefix = session.settings.prefix
     with explained(session.store):
         keys = set(session.client.scan_iter(state_keys_pattern(prefix), count=1000))
+        if branches:
+            keys.update(session.client.scan_iter(state_keys_pattern(prefix, "*"), count=1000))
     names = (twin_of_state_key(key.decode(errors="replace"), prefix) for key in keys)
     return sorted(filter(None, names))
 

@@ -28,14 +28,15 @@ _LOOK_AFTER = 5.0  # seconds between two looks at the embedded server
 
 
 @click.command("twins", epilog=example("circman-redis twins --prefix circman"))
+@click.option("--branches", is_flag=True, help="Their branches too.")
 @connected
-def twins_command(target: Target) -> None:
+def twins_command(target: Target, branches: bool) -> None:
     """List the twins on the server (with a state, under --prefix).
 
     When piped, one JSON object per line: twin, version, bytes, committed_at, history.
     """
     with target.session() as session:
-        found = [_line(session, name) for name in twin_names(session)]
+        found = [_line(session, name) for name in twin_names(session, branches=branches)]
     if not on_terminal():
         for one in found:
             emit_value(one)

@@ -24,7 +24,9 @@ from circman_redis.errors import UsageError
 
 @click.command("backup", epilog=example("circman-redis backup --all twins.jsonl"))
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), metavar="FILE|-")
-@click.option("--all", "every", is_flag=True, help="All twins under --prefix, in the place of one.")
+@click.option(
+    "--all", "every", is_flag=True, help="All twins under --prefix, with their branches, in the place of one."
+)
 @connected
 def backup_command(target: Target, file: str, every: bool) -> None:
     """Write a twin to FILE, or to stdout where FILE is -: its state, history, rules and settings, as of one moment.
@@ -35,7 +37,7 @@ def backup_command(target: Target, file: str, every: bool) -> None:
     if every and target.twin:
         raise click.UsageError("--twin or --all, not both")
     with target.session() as session, _output(file) as out:
-        names = twin_names(session) if every else [session.keys.twin]
+        names = twin_names(session, branches=True) if every else [session.keys.twin]
         done = _shown(backup(session.store, names, out, prefix=session.settings.prefix, optional=every), file)
         if not done:
             note("no twins")

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from circman_redis import files, protocol
+from circman_redis import deleting, files, protocol
 from circman_redis.cli._options import Target, Write, acting, example, writing
 from circman_redis.cli._output import emit_value
 from circman_redis.cli._read import document, json_text
@@ -111,20 +111,24 @@ def clear_history_command(target: Target, yes: bool) -> None:
 
 @click.command("delete", epilog=example("circman-redis delete --twin old-line --yes"))
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--keep-branches", is_flag=True, help="Leave its branches and domain events where they are.")
 @acting
-def delete_command(target: Target, yes: bool) -> None:
-    """Remove the twin with all its keys: its state, its history and its model.
+def delete_command(target: Target, yes: bool, keep_branches: bool) -> None:
+    """Remove the twin with all its keys: its state, its history and its model, with its branches and domain events.
 
-    Asks first, on a terminal; elsewhere it needs --yes. Exit code 1 where there is no such twin.
+    Asks first, on a terminal, and says which branches there are; elsewhere it needs --yes. Where it fails in between,
+    say it again. Exit code 1 where there is no such twin.
     """
     with target.session() as session:
         twin = session.keys.twin
-        if not _exists(session):
+        branches = [] if keep_branches else session.ask(deleting.beside(session.keys))
+        if not (branches or _exists(session)):
             raise StateError(f"there is no twin {twin!r}")
         entries = session.run(protocol.history_size(session.keys))
-        _confirm(f"Remove twin {twin!r} for good, with its {entries} past states and its model?", yes=yes)
-        version = session.run(protocol.delete(session.keys, session.twin.actor))
-    emit_value({"twin": twin, "version": version})
+        also = f", and {', '.join(branches)}" if branches else ""
+        _confirm(f"Remove twin {twin!r} for good, with its {entries} past states and its model{also}?", yes=yes)
+        version = session.ask(deleting.delete_all(session.keys, branches, session.twin.actor))
+    emit_value({"twin": twin, "version": version, "branches": branches})
 
 
 def _exists(session: Session) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from circman_redis import patch, protocol
+from circman_redis import deleting, patch, protocol, refusals
+from circman_redis.aio import AsyncStateManager
 from circman_redis.errors import BranchConflict, NoState, StateConflict, UsageError
-from circman_redis.keys import DOMAIN
+from circman_redis.flows import Flow, Options, Twin
+from circman_redis.keys import DOMAIN, TwinKeys
 from circman_redis.manager import StateManager
 from circman_redis.patch import MISSING, Change, merge_patch, pointers, resolve, same
-from circman_redis.results import Commit, State
+from circman_redis.results import Commit, Snapshot, State
 
 _STAMP = "/timestamp"  # every commit changes it
 
@@ -46,15 +48,16 @@ class Branch:
     """
 
     def __init__(self, manager: StateManager, trunk: StateManager) -> None:
-        found = manager.run(protocol.origin(manager.keys))
-        if found is None:
-            raise NoState(f"twin {manager.twin!r} is no branch of {trunk.twin!r}: make it with fork()", {})
-        self.manager, self.trunk, self.origin = manager, trunk, Origin(**found)
+        self.manager, self.trunk = manager, trunk
+        self.origin = manager.drive(_origin(manager.keys))
 
     def diff_to_origin(self) -> list[Change]:
-        """What the branch changed since it was made, in document order; the timestamp is not counted."""
-        changes = patch.diff(self.origin.state, self.manager.get_current_state())
-        return [change for change in changes if change.pointer != _STAMP]
+        """What the branch changed since it was made, in document order; the timestamp is not counted.
+
+        Raises:
+            NoState: it was deleted.
+        """
+        return self.manager.drive(_diff(self.manager.keys))
 
     def merge_back(self, *, actor: str | None = None, commit_id: str | None = None) -> Commit | None:
         """Commits what the branch changed to the twin, which may have been changed elsewhere meanwhile.
@@ -68,26 +71,38 @@ class Branch:
 
         Raises:
             BranchConflict: the twin was changed in the same places since, otherwise; nothing was changed.
-            StateConflict: the twin was made anew since, or somebody else was faster every time.
+            StateConflict: the twin was deleted or made anew since, or somebody else was faster every time.
             StateValidationError: the rules refuse what would come of it.
+            NoState: the branch was deleted.
         """
-        mine = changes_of(self.origin.state, self.manager.get_current_state())
-        if not mine:
-            return None
-        return self.trunk.modify(lambda now: self._onto(now, mine), actor=actor, commit_id=commit_id)
+        options = Options(actor=actor, commit_id=commit_id)
+        return self.trunk.drive(_merge_back(self.trunk.flows, self.manager.keys, options))
 
-    def _onto(self, now: State, mine: State) -> State:
-        twin, version = self.trunk.twin, self.origin.version
-        there = self.trunk.run(protocol.commit_at(self.trunk.keys, version))
-        if there is not None and there["epoch"] != self.origin.epoch:
-            message = f"twin {twin!r} was made again since {self.manager.twin!r} was made of it: fork it again"
-            raise StateConflict(message, version, self.trunk.snapshot().version)
-        places = clashes(self.origin.state, mine, now)
-        if places:
-            said = f"twin {twin!r} was changed in the same places as {self.manager.twin!r} since version {version}"
-            raise BranchConflict(f"{said}: {', '.join(places)}", version, self.trunk.snapshot().version, places)
-        merged: State = patch.merge(now, mine)
-        return merged
+
+class AsyncBranch:
+    """The same for the tasks of an event loop; that there is no such branch is said by its calls.
+
+    Args:
+        manager: that of the branch.
+        trunk: that of the twin.
+    """
+
+    def __init__(self, manager: AsyncStateManager, trunk: AsyncStateManager) -> None:
+        self.manager, self.trunk = manager, trunk
+
+    @property
+    async def origin(self) -> Origin:
+        """What it began with."""
+        return await self.manager.drive(_origin(self.manager.keys))
+
+    async def diff_to_origin(self) -> list[Change]:
+        """What the branch changed since it was made, as `Branch.diff_to_origin`."""
+        return await self.manager.drive(_diff(self.manager.keys))
+
+    async def merge_back(self, *, actor: str | None = None, commit_id: str | None = None) -> Commit | None:
+        """Commits what the branch changed to the twin, as `Branch.merge_back`."""
+        options = Options(actor=actor, commit_id=commit_id)
+        return await self.trunk.drive(_merge_back(self.trunk.flows, self.manager.keys, options))
 
 
 def fork(manager: StateManager, name: str, *, version: int | None = None, actor: str | None = None) -> Branch:
@@ -104,13 +119,90 @@ def fork(manager: StateManager, name: str, *, version: int | None = None, actor:
         NoState: there is no state, or that version left the history.
         UsageError: no such name, or the twin is a branch itself.
     """
+    manager.drive(_fork(manager.keys, name, version, actor or manager.actor))
+    return Branch(manager.branch(name), manager)
+
+
+async def async_fork(
+    manager: AsyncStateManager, name: str, *, version: int | None = None, actor: str | None = None
+) -> AsyncBranch:
+    """The same as `fork`, for the tasks of an event loop."""
+    await manager.drive(_fork(manager.keys, name, version, actor or manager.actor))
+    return AsyncBranch(manager.branch(name), manager)
+
+
+def branches(manager: StateManager) -> list[str]:
+    """The ids of a twin's branches, in order, such as ``plant@what-if-1``; all that have a state."""
+    return manager.drive(deleting.branches(manager.keys))
+
+
+async def async_branches(manager: AsyncStateManager) -> list[str]:
+    """The same as `branches`, for the tasks of an event loop."""
+    return await manager.drive(deleting.branches(manager.keys))
+
+
+# --- flows -----------------------------------------------------------------------------------------------------
+
+
+def _fork(keys: TwinKeys, name: str, version: int | None, actor: str) -> Flow[None]:
     if name == DOMAIN:
         raise UsageError(f"branch {name!r}: the domain events of a twin are there: use another name")
-    keys = manager.keys.branch(name)
-    who, commit_id = actor or manager.actor, manager.new_commit_id()
-    call = protocol.fork(manager.keys, keys, version, commit_id=commit_id, actor=who, schema=manager.schema)
-    manager.run(call)
-    return Branch(manager.branch(name), manager)
+    branch = keys.branch(name)
+    _, known = yield protocol.opening(keys)
+    schema = yield protocol.published_schema(keys)
+    commit_id = protocol.new_commit_id(known)
+    yield protocol.fork(keys, branch, version, commit_id=commit_id, actor=actor, schema=schema)
+
+
+def _origin(branch: TwinKeys) -> Flow[Origin]:
+    found: State | None = yield protocol.origin(branch)
+    if found is None:
+        raise NoState(f"twin {branch.twin!r} is no branch of {branch.trunk.twin!r}: make it with fork()", {})
+    return Origin(**found)
+
+
+def _read(branch: TwinKeys) -> Flow[tuple[Origin, State]]:
+    """What it began with, and its state: of the branch that there is now, should it have been made anew."""
+    origin = yield from _origin(branch)
+    snapshot: Snapshot = yield protocol.snapshot(branch)
+    if not snapshot.version:
+        raise refusals.no_state(branch)
+    return origin, snapshot.state
+
+
+def _diff(branch: TwinKeys) -> Flow[list[Change]]:
+    origin, state = yield from _read(branch)
+    return [change for change in patch.diff(origin.state, state) if change.pointer != _STAMP]
+
+
+def _merge_back(trunk: Twin, branch: TwinKeys, options: Options) -> Flow[Commit | None]:
+    origin, state = yield from _read(branch)
+    mine = changes_of(origin.state, state)
+    if not mine:
+        return None
+    epochs = yield from _epochs(trunk.keys, origin)
+
+    def onto(now: Snapshot) -> State:
+        if now.epoch not in epochs:
+            happened = "made again, or set back," if now.version else "deleted"
+            message = f"twin {trunk.keys.twin!r} was {happened} since {branch.twin!r} was made of it: fork it again"
+            raise StateConflict(message, origin.version, now.version)
+        places = clashes(origin.state, mine, now.state)
+        if places:
+            said = f"twin {trunk.keys.twin!r} was changed in the same places as {branch.twin!r} since version"
+            message = f"{said} {origin.version}: {', '.join(places)}"
+            raise BranchConflict(message, origin.version, now.version, places)
+        merged: State = patch.merge(now.state, mine)
+        return merged
+
+    return (yield from trunk.modify_read(onto, options))
+
+
+def _epochs(keys: TwinKeys, origin: Origin) -> Flow[set[str]]:
+    """Those in which the twin is the one that the branch was made of: its own, and that of a copy with that commit."""
+    there: State | None = yield protocol.commit_at(keys, origin.version)
+    same = there is not None and there["committed_at"] == origin.committed_at
+    return {origin.epoch, there["epoch"]} if there and same else {origin.epoch}
 
 
 # --- pure ------------------------------------------------------------------------------------------------------

@@ -6,17 +6,30 @@ commits carries the token, and the commit script refuses one that is not the new
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 from circman_redis import fencing, protocol
+from circman_redis.aio import AsyncStateManager
+from circman_redis.driver import drive, drive_async
 from circman_redis.errors import CircmanError, LeaseLost, UsageError
 from circman_redis.manager import StateManager
+from circman_redis.protocol import Call
+from circman_redis.results import State
 from circman_redis.shown import shown
+
+T = TypeVar("T")
+M = TypeVar("M", StateManager, AsyncStateManager)
+
+_Answer: TypeAlias = tuple[bool, str, str, int]
+_Step: TypeAlias = Call[Any] | float
+_Steps: TypeAlias = Generator[_Step, Any, T]
 
 log = logging.getLogger("circman_redis")
 
@@ -42,11 +55,85 @@ class Holder:
 
 def holders(manager: StateManager) -> list[Holder]:
     """Who has which role, or had it last; by role."""
-    found = manager.run(protocol.leases(manager.keys))
+    return _holders(manager.run(protocol.leases(manager.keys)))
+
+
+async def async_holders(manager: AsyncStateManager) -> list[Holder]:
+    """Who has which role, or had it last; by role."""
+    return _holders(await manager.run(protocol.leases(manager.keys)))
+
+
+def _holders(found: dict[str, State]) -> list[Holder]:
     return [Holder(role, one["holder"], one["token"], one["until"]) for role, one in sorted(found.items())]
 
 
-class Lease:
+class _Lease(Generic[M]):
+    """What both kinds of lease are made of: all that does not wait. Steps are calls, and seconds to wait."""
+
+    def __init__(self, manager: M, role: str, holder: str, ttl: float) -> None:
+        if not 0.001 <= ttl <= 86_400:  # noqa: PLR2004 - a millisecond to a day
+            raise UsageError(f"ttl={shown(ttl)}: use 0.001 to 86400 seconds")
+        self._manager: M = manager
+        self.role, self.holder, self.ttl = role, holder, ttl
+        self.token = ""
+        self._is_lost = False
+
+    @property
+    def held(self) -> bool:
+        """Whether this is the holder, as far as it knows."""
+        return bool(self.token) and not self._is_lost
+
+    def _request(self, action: str) -> Call[_Answer]:
+        milliseconds = max(round(self.ttl * 1000), 1)
+        token = "" if action == "take" else self.token or "0"
+        keys = self._manager.keys
+        return protocol.lease(keys, action, self.role, self.holder, milliseconds=milliseconds, token=token)
+
+    def _taking(self, timeout: float | None) -> _Steps[bool]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = self.ttl / _TRIES_PER_LEASE
+        while True:
+            done, token, _, _ = yield self._request("take")
+            if done:
+                self.token, self._is_lost = token, False
+                return True
+            left = pause if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                return False
+            yield min(left, pause)
+
+    def _keep(self) -> _Steps[None]:
+        done, _, holder, _ = yield self._request("keep")
+        if not done:
+            self._is_lost = True
+            whose = f"{holder!r} has it now" if holder else "it was given back, or never given"
+            place = f"twin {self._manager.twin!r}: the role {self.role!r}"
+            raise LeaseLost(f"{place} is not {self.holder!r}'s any more, {whose}: take it anew before going on")
+
+    def _release(self) -> _Steps[None]:
+        if self.token:
+            yield self._request("release")
+            self.token = ""
+
+    def _keeping(self) -> _Steps[None]:
+        """Keeps the role until a wait says that it is over."""
+        while not (yield self.ttl / _TRIES_PER_LEASE):
+            try:
+                yield from self._keep()
+            except LeaseLost as error:
+                log.warning("%s", error)
+                return
+            except CircmanError as error:  # once more: the commits say it, where the role is lost
+                log.warning("the role %r could not be kept, trying again: %s", self.role, error)
+
+    def _giving_back(self) -> _Steps[None]:
+        try:
+            yield from self._release()
+        except CircmanError as error:  # it ends by itself, and the block's own error is the one to see
+            log.warning("the role %r could not be given back: %s", self.role, error)
+
+
+class Lease(_Lease[StateManager]):
     """A role on a twin, for one worker at a time; as a context manager it is waited for, kept, and given back.
 
     Within the block, what the block's thread commits to the twin is committed in the role.
@@ -62,18 +149,9 @@ class Lease:
     """
 
     def __init__(self, manager: StateManager, role: str, holder: str, *, ttl: float = 10.0) -> None:
-        if not 0.001 <= ttl <= 86_400:  # noqa: PLR2004 - a millisecond to a day
-            raise UsageError(f"ttl={shown(ttl)}: use 0.001 to 86400 seconds")
-        self._manager, self.role, self.holder, self.ttl = manager, role, holder, ttl
-        self.token = ""
+        super().__init__(manager, role, holder, ttl)
         self._stack = ExitStack()
         self._over = threading.Event()
-        self._lost = threading.Event()
-
-    @property
-    def held(self) -> bool:
-        """Whether this is the holder, as far as it knows."""
-        return bool(self.token) and not self._lost.is_set()
 
     def take(self, timeout: float | None = 0.0) -> bool:
         """Takes the role, or waits until it is free.
@@ -83,21 +161,11 @@ class Lease:
 
         Returns:
             Whether it was taken.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._take():
-            left = self.ttl / _TRIES_PER_LEASE if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                return False
-            time.sleep(min(left, self.ttl / _TRIES_PER_LEASE))
-        return True
 
-    def _take(self) -> bool:
-        done, token, _, _ = self._call("take")
-        if done:
-            self.token = token
-            self._lost.clear()
-        return done
+        Raises:
+            StoreError: the server, or the way to it, is at fault.
+        """
+        return drive(self._taking(timeout), self._do)
 
     def keep(self) -> None:
         """Has the role for another ``ttl`` seconds.
@@ -105,33 +173,25 @@ class Lease:
         Raises:
             LeaseLost: another has it now.
         """
-        done, _, holder, _ = self._call("keep")
-        if not done:
-            self._lost.set()
-            whose = f"{holder!r} has it now" if holder else "it was given back, or never given"
-            place = f"twin {self._manager.twin!r}: the role {self.role!r}"
-            raise LeaseLost(f"{place} is not {self.holder!r}'s any more, {whose}: take it anew before going on")
+        drive(self._keep(), self._do)
 
     def release(self) -> None:
         """Gives the role back, where it is still held."""
-        if self.token:
-            self._call("release")
-            self.token = ""
+        drive(self._release(), self._do)
 
-    def _call(self, action: str) -> tuple[bool, str, str, int]:
-        milliseconds = max(round(self.ttl * 1000), 1)
-        token = "" if action == "take" else self.token or "0"
-        keys = self._manager.keys
-        return self._manager.run(
-            protocol.lease(keys, action, self.role, self.holder, milliseconds=milliseconds, token=token)
-        )
+    def _do(self, step: _Step) -> Any:
+        return self._manager.run(step) if isinstance(step, Call) else time.sleep(step)
+
+    def _do_until_over(self, step: _Step) -> Any:
+        return self._manager.run(step) if isinstance(step, Call) else self._over.wait(step)
 
     def __enter__(self) -> Self:
         self.take(timeout=None)
         self._over.clear()
-        keeper = threading.Thread(target=self._keep_on, name=f"lease {self.role}", daemon=True)
+        work = (self._keeping(), self._do_until_over)
+        keeper = threading.Thread(target=drive, args=work, name=f"lease {self.role}", daemon=True)
         keeper.start()
-        self._stack.callback(self._give_back)
+        self._stack.callback(drive, self._giving_back(), self._do)
         self._stack.callback(keeper.join)
         self._stack.callback(self._over.set)
         self._stack.enter_context(fencing.committing_as(self._manager.keys, self.role, self.token))
@@ -140,18 +200,53 @@ class Lease:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def _give_back(self) -> None:
-        try:
-            self.release()
-        except CircmanError as error:  # it ends by itself, and the block's own error is the one to see
-            log.warning("the role %r could not be given back: %s", self.role, error)
 
-    def _keep_on(self) -> None:
-        while not self._over.wait(self.ttl / _TRIES_PER_LEASE):
-            try:
-                self.keep()
-            except LeaseLost as error:
-                log.warning("%s", error)
-                return
-            except CircmanError as error:  # once more: the commits say it, where the role is lost
-                log.warning("the role %r could not be kept, trying again: %s", self.role, error)
+class AsyncLease(_Lease[AsyncStateManager]):
+    """The same for the tasks of an event loop.
+
+    Within the block, what its task commits to the twin is committed in the role; so is what tasks commit
+    that are made there.
+
+    Args:
+        manager: this argument and the others are those of `Lease`.
+    """
+
+    def __init__(self, manager: AsyncStateManager, role: str, holder: str, *, ttl: float = 10.0) -> None:
+        super().__init__(manager, role, holder, ttl)
+        self._stack = AsyncExitStack()
+        self._over = asyncio.Event()
+
+    async def take(self, timeout: float | None = 0.0) -> bool:
+        """Takes the role, or waits until it is free, as `Lease.take`."""
+        return await drive_async(self._taking(timeout), self._do)
+
+    async def keep(self) -> None:
+        """Has the role for another ``ttl`` seconds, as `Lease.keep`."""
+        await drive_async(self._keep(), self._do)
+
+    async def release(self) -> None:
+        """Gives the role back, where it is still held."""
+        await drive_async(self._release(), self._do)
+
+    async def _do(self, step: _Step) -> Any:
+        return await (self._manager.run(step) if isinstance(step, Call) else asyncio.sleep(step))
+
+    async def _do_until_over(self, step: _Step) -> Any:
+        if isinstance(step, Call):
+            return await self._manager.run(step)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._over.wait(), step)
+        return self._over.is_set()
+
+    async def __aenter__(self) -> Self:
+        await self.take(timeout=None)
+        self._over = asyncio.Event()  # of this loop
+        keeper = asyncio.create_task(drive_async(self._keeping(), self._do_until_over), name=f"lease {self.role}")
+        self._stack.push_async_callback(drive_async, self._giving_back(), self._do)
+        self._stack.push_async_callback(asyncio.wait, [keeper])
+        self._stack.callback(self._over.set)
+        self._stack.enter_context(fencing.committing_as(self._manager.keys, self.role, self.token))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()

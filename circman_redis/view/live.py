@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.segment import Segment
 from rich.text import Text
 
+from circman_redis.events import Event
 from circman_redis.view.feed import Feed
 from circman_redis.view.picture import Picture
 from circman_redis.view.screen import screen

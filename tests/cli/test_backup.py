@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from circman_redis import StateManager
+from circman_redis.twin.branches import fork
 from tests.cli.conftest import Run, lines, process, value
 from tests.servers import Server
 
@@ -40,6 +41,19 @@ def test_all_through_a_pipe(run: Run, server: Server, twin: StateManager) -> Non
     ]
     assert [one["twin"] for one in lines(run("twins", "--prefix", "other"))] == ["a", "b"]
     assert [one["twin"] for one in lines(run("restore", "-", "-t", "b", "--replace", stdin=made.stdout_bytes))] == ["b"]
+
+
+def test_all_has_the_branches_too(run: Run, twin: StateManager) -> None:
+    """Each with what it began with."""
+    twin.set_state({"n": 1})
+    branch = fork(twin, "b")
+    branch.manager.set_state({"n": 2})
+    names = [twin.twin, branch.manager.twin]
+    assert [one["twin"] for one in lines(run("backup", "--all", "file"))] == names
+    twin.delete()
+    assert [one["twin"] for one in lines(run("restore", "file"))] == names
+    assert branch.merge_back() is not None
+    assert run("get", "/n").stdout == "2\n"
 
 
 def test_what_is_refused(run: Run, twin: StateManager, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from circman_redis import StateManager
 from circman_redis.cli import _options, _read, writing
 from circman_redis.driver import Driver
 from circman_redis.protocol import Call
-from tests.cli.conftest import Run, value
+from circman_redis.twin.branches import fork
+from tests.cli.conftest import Run, lines, value
 from tests.servers import Server
 
 
@@ -151,9 +152,25 @@ def test_clear_history_keeps_the_state(run: Run, twin: StateManager) -> None:
 def test_delete_removes_the_twin(run: Run, twin: StateManager, client: redis.Redis) -> None:
     twin.set_state({"a": 1})
     assert "say --yes" in run("delete", code=2).stderr
-    assert value(run("delete", "--yes")) == {"twin": twin.twin, "version": 1}
+    assert value(run("delete", "--yes")) == {"twin": twin.twin, "version": 1, "branches": []}
     assert client.dbsize() == 0
     assert run("delete", "--yes", code=1).stderr == f"error: there is no twin '{twin.twin}'\n"
+
+
+def test_delete_removes_the_branches(
+    run: Run, twin: StateManager, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And says which there are; those of a twin that is gone are removed too."""
+    twin.set_state({"a": 1})
+    for name in ("y", "x"):
+        fork(twin, name).manager.close()
+    names = [f"{twin.twin}@x", f"{twin.twin}@y"]
+    assert [one["twin"] for one in lines(run("twins", "--branches"))] == [twin.twin, *names]
+    assert value(run("delete", "--yes", "--keep-branches")) == {"twin": twin.twin, "version": 1, "branches": []}
+    monkeypatch.setattr(writing, "on_keyboard", lambda: True)
+    assert f"and its model, and {', '.join(names)}?" in run("delete", stdin="n\n", code=1).stderr
+    assert value(run("delete", "--yes")) == {"twin": twin.twin, "version": 0, "branches": names}
+    assert client.dbsize() == 0
 
 
 def test_on_a_terminal_it_asks(run: Run, twin: StateManager, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,10 @@ RIGHT: dict[str, list[list[bytes]]] = {
     ],
     "backup": [],
     "backup_history": [[b"34", b"20"], [b"34", b"12"]],
-    "restore_begin": [[TOKEN.encode()], [b"9999"], [STATE], [HEAD], [b'{"history":"full"}'], [RULES], [b"", b"{}"]],
+    "restore_begin": [
+        *([TOKEN.encode()], [b"9999"], [STATE], [HEAD], [b'{"history":"full"}'], [RULES], [b"", b"{}"]),
+        [b"", b'{"twin":"t","epoch":"e","version":1,"committed_at":"2026-03-01T12:00:00.000000Z","state":{"a":1}}'],
+    ],
     "restore_history": [[TOKEN.encode()], [b"9999"], [ENTRY]],
     "fork": [[b"", b"34", b"20", b"1"], [b"id-3", b"new"], [b"me", b""], [b"", b'{"a":1}']],
     "lease": [[b"take", b"keep", b"release"], [b"role-1", b"line"], [b"w1", b"w2"], [b"1", b"60000"], [b"", b"1"]],

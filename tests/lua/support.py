@@ -42,13 +42,13 @@ SCRIPT_KEYS = {
         ),
     ),
     "configure": ("state", "history", "meta", "rules", "schema"),
-    "backup": ("state", "history", "meta", "rules", "schema"),
+    "backup": ("state", "history", "meta", "rules", "schema", "origin"),
     "backup_history": ("state", "history", "meta"),
     "restore_begin": ("state", "restore", "restore_history", "restore_times"),
     "restore_history": ("state", "restore", "restore_history", "restore_times"),
     "restore": (
         *("state", "history", "meta", "rules", "schema", "ids", "old_ids", "times"),
-        *("restore", "restore_history", "restore_times", "events"),
+        *("restore", "restore_history", "restore_times", "origin", "events"),
     ),
     "fork": (
         *("state", "history", "meta", "rules"),

@@ -27,13 +27,16 @@ class Copy:
         reply = source.call("backup", read_only=True)
         self.version, self.count, self.head, self.state, self.schema = reply[1:6]
         self.settings, self.rules = settings_text(pairs(reply[6])), rules_text(pairs(reply[7]))
+        self.origin: bytes = reply[8]
         self.entries: list[bytes] = []
         while len(self.entries) < self.count:
             below = self.version - len(self.entries)
             self.entries += source.call("backup_history", self.version, below, read_only=True)[3:]
 
     def begin(self, target: RawTwin, token: str = TOKEN, **other: bytes) -> Any:
-        parts = {name: getattr(self, name) for name in ("state", "head", "settings", "rules", "schema")} | other
+        parts = {
+            name: getattr(self, name) for name in ("state", "head", "settings", "rules", "schema", "origin")
+        } | other
         return target.call("restore_begin", token, KEPT, *parts.values())
 
     def restore(self, target: RawTwin, mode: str = "new", actor: str = "me") -> bytes:

@@ -129,13 +129,15 @@ def test_a_commit_of_the_holder(raw: RawTwin) -> None:
     assert raw.merge("{}", fence=f"line:{token}").first == 2
 
 
-def test_a_commit_of_who_had_the_role_once(raw: RawTwin) -> None:
+@pytest.mark.parametrize("role", ["line", "line:2", "a:b:c"])
+def test_a_commit_of_who_had_the_role_once(raw: RawTwin, role: str) -> None:
     """It is refused before anything else is looked at, and what it lacks is said."""
     raw.set('{"n":1}')
-    token = taken(raw, "a", ms=1)
-    wait_until(lambda: lease(raw, "take", "b")[0] == 1)
+    token = str(lease(raw, "take", "a", 1, role=role)[1])
+    assert raw.merge('{"n":2}', fence=f"{role}:{token}").first == 2
+    wait_until(lambda: lease(raw, "take", "b", role=role)[0] == 1)
     with raw.refused("FENCED") as refusal:
-        raw.merge('{"n":', fence=f"line:{token}")
+        raw.merge('{"n":', fence=f"{role}:{token}")
     assert refusal.details["holder"] == "b"
     assert refusal.details["token"] == int(token) < refusal.details["current"]
 

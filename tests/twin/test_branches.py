@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from circman_redis import BranchConflict, NoState, StateConflict, StateManager, StateValidationError, UsageError, patch
-from circman_redis.twin.branches import Branch, changes_of, clashes, fork
+from circman_redis.twin.branches import Branch, branches, changes_of, clashes, fork
+from circman_redis.twin.domain import DomainEvents
 from tests.servers import Server
 
 STATE = {"line": {"temperature": 22.0, "rate": 10}, "materials": {"glass": {"inventory": 7}}, "tags": ["a"]}
@@ -78,6 +80,58 @@ def test_a_name_is_taken_once(twin: StateManager, branch: Branch) -> None:
     assert list(twin.client.scan_iter(f"{twin.keys.prefix}:{{{twin.twin}}}@*")) == []
     with fork(twin, "what-if-1").manager as again:
         assert again.snapshot().version == 1
+
+
+def test_a_twin_goes_with_its_branches(twin: StateManager, branch: Branch) -> None:
+    """Each tells who follows it; others, whose names are alike, stay."""
+    with (
+        StateManager(f"{twin.twin}x", client=twin.client) as other,
+        fork(twin, "b").manager as second,
+        second.subscribe(timeout=30) as events,
+    ):
+        other.set_state(STATE)
+        with fork(other, "b").manager:
+            assert branches(twin) == [f"{twin.twin}@b", f"{twin.twin}@what-if-1"]
+            assert branches(second) == []
+            assert twin.delete() == 1
+            assert [event.version for event in islice(events, 1)] == [0]
+            left = {bytes(key).decode() for key in twin.client.scan_iter(f"{twin.keys.prefix}:*")}
+            assert {other.keys.state, other.keys.branch("b").state} <= left
+            assert not {key for key in left if f"{{{twin.twin}}}" in key}
+            assert twin.delete() == 0
+
+
+def test_the_domain_events_go_too(twin: StateManager, branch: Branch) -> None:
+    """Though they are no branch; unless both are to stay."""
+    with DomainEvents(twin) as domain:
+        domain.publish("error", {"error": "it is hot"})
+    assert twin.client.exists(twin.keys.branch("domain").state)
+    assert branches(twin) == [branch.manager.twin]
+    twin.delete(branches=False)
+    assert twin.client.exists(twin.keys.branch("domain").state)
+    twin.delete()
+    assert not twin.client.exists(twin.keys.branch("domain").state)
+    assert list(twin.client.scan_iter(f"{twin.keys.prefix}:{{{twin.twin}}}*")) == []
+
+
+def test_a_branch_goes_alone(twin: StateManager, branch: Branch) -> None:
+    """And a twin without its branches, where that is asked for."""
+    with fork(twin, "b").manager as second:
+        second.delete()
+    assert branches(twin) == [branch.manager.twin]
+    assert twin.delete(branches=False) == 1
+    assert branches(twin) == [branch.manager.twin]
+
+
+def test_many_branches_among_many_keys(twin: StateManager) -> None:
+    """The server tells of them in many steps."""
+    for n in range(40):
+        fork(twin, f"b{n}").manager.close()
+    for n in range(3000):
+        twin.client.set(f"other:{n}", "")
+    assert len(branches(twin)) == 40
+    twin.delete()
+    assert branches(twin) == []
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a@b", "a:b", "x" * 65, "{a}", "ä"])
@@ -161,13 +215,47 @@ def test_the_same_places_changed_to_the_same(twin: StateManager, branch: Branch)
     assert twin.get_current_state()["line"] == {"temperature": 1.0, "rate": 3}
 
 
-def test_a_twin_that_was_made_again(twin: StateManager, branch: Branch) -> None:
-    """It is not the one that the branch is of."""
-    branch.manager.update_state({"line": {"rate": 1}})
-    twin.delete()
-    twin.set_state(STATE)
-    with pytest.raises(StateConflict, match="was made again"):
+@pytest.mark.parametrize("version", [1, 3])
+def test_a_twin_that_was_made_again(twin: StateManager, version: int) -> None:
+    """It is not the one that the branch is of; also where it has no such version yet."""
+    twin.update_many([{"line": {"rate": 11}}, {"line": {"rate": 12}}])
+    with fork(twin, "b", version=version).manager as manager:
+        manager.update_state({"more": 1})
+        twin.delete(branches=False)
+        twin.set_state(STATE)
+        before = twin.snapshot()
+        with pytest.raises(StateConflict, match="was made again"):
+            Branch(manager, twin).merge_back()
+        assert twin.snapshot() == before
+
+
+def test_a_twin_that_is_gone(twin: StateManager, branch: Branch) -> None:
+    """It is not made again of what the branch changed."""
+    branch.manager.update_state({"more": 1})
+    twin.delete(branches=False)
+    with pytest.raises(StateConflict, match="was deleted"):
         branch.merge_back()
+    assert twin.snapshot().version == 0
+
+
+def test_a_branch_that_is_gone(twin: StateManager, branch: Branch) -> None:
+    """That is no branch that removed everything."""
+    before = twin.snapshot()
+    branch.manager.delete()
+    for call in (branch.merge_back, branch.diff_to_origin):
+        with pytest.raises(NoState):
+            call()
+    assert twin.snapshot() == before
+
+
+def test_a_branch_that_was_made_anew(twin: StateManager, branch: Branch) -> None:
+    """It is held against what it begins with now."""
+    branch.manager.delete()
+    twin.update_state({"line": {"rate": 11}})
+    with fork(twin, "what-if-1").manager as again:
+        again.update_state({"line": {"rate": 12}})
+        assert [change.before for change in branch.diff_to_origin()] == [11]
+        assert branch.merge_back() is not None
 
 
 class Line(BaseModel):

@@ -8,7 +8,7 @@ import pytest
 
 from circman_redis import NotPermitted, StateManager, acl
 from circman_redis.acl import Role
-from circman_redis.twin.branches import fork
+from circman_redis.twin.branches import branches, fork
 from circman_redis.twin.domain import DomainEvents
 from circman_redis.twin.leases import Lease, holders
 from circman_redis.twin.presence import Presence, workers
@@ -42,6 +42,29 @@ def test_a_writer_forks_merges_back_and_deletes(server: Server, made: StateManag
             assert manager.schema == made.schema
             manager.delete()
     assert made.get_current_state()["n"] == 5
+
+
+def test_a_deletion_that_fails_in_between_is_said_again(server: Server, made: StateManager) -> None:
+    """Branches go first: as long as one is there, so is the twin."""
+    for name in ("a", "b"):
+        fork(made, name).manager.close()
+    with as_user(server, "admin", made.twin) as twin, server.client() as admin:
+        user, keys = f"admin-{made.twin}", twin.keys
+        admin.execute_command(
+            "ACL",
+            "SETUSER",
+            user,
+            "resetkeys",
+            f"~{keys.state.removesuffix('state')}*",
+            f"~{keys.branch('a').state.removesuffix('state')}*",
+        )
+        with pytest.raises(NotPermitted):
+            twin.delete()
+        assert branches(made) == [f"{made.twin}@b"]
+        assert made.snapshot().version == 1
+        admin.execute_command("ACL", "SETUSER", user, *acl.rules("admin", twin=made.twin))
+        assert twin.delete() == 1
+    assert branches(made) == []
 
 
 def test_a_writer_takes_a_role(server: Server, made: StateManager) -> None:

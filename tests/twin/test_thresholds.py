@@ -135,11 +135,11 @@ def test_a_twin_that_is_deleted_or_set_back(server: Server, twin: StateManager, 
     with observed(twin, events, 2):
         twin.update_state({"t": 90.0})
         come(events, [(True, 2)])
-        twin.delete()
+        twin.delete(branches=False)
         come(events, [(True, 2), (False, 0)])
         twin.set_state({"t": 90.0})
         come(events, [(True, 2), (False, 0), (True, 1)])
-    twin.delete()
+    twin.delete(branches=False)
     twin.set_state({"t": 20.0})
     with observed(twin, events):
         come(events, [(True, 2), (False, 0), (True, 1), (False, 1)])

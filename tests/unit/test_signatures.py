@@ -9,7 +9,7 @@ import pytest
 
 from circman_redis import AsyncStateManager, StateManager
 
-WAITS_FOR_NOTHING = {"actor", "branch", "client", "keys", "mirror", "state_history", "subscribe", "twin"}
+WAITS_FOR_NOTHING = {"actor", "branch", "client", "flows", "keys", "mirror", "state_history", "subscribe", "twin"}
 
 
 def public(manager: type) -> dict[str, Any]:
