@@ -238,12 +238,15 @@ class _Asked:
 
 
 def _wait(answers: SimpleQueue[_Asked], waiting: list[_Asked], stop: threading.Event | None) -> None:
-    """Waits until each has answered, or its time is over, or all shall stop."""
-    while waiting and not (stop and stop.is_set()):
-        left = max(0.0, min(one.until for one in waiting) - time.monotonic())
+    """Waits until each has answered, or its time is over, or all shall stop: then what is there already counts."""
+    while waiting:
+        is_last = stop is not None and stop.is_set()
+        left = 0.0 if is_last else max(0.0, min(one.until for one in waiting) - time.monotonic())
         try:
             came = answers.get(timeout=left if stop is None else min(left, GLANCE))
         except Empty:
+            if is_last:
+                return
             now = time.monotonic()
             for one in waiting:
                 if one.until <= now:

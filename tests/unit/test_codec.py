@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import sys
 from typing import Any
 
@@ -11,7 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circman_redis.codec import JSONText, check_text, compact, decode, encode, pretty, tokens
+from circman_redis import patch
+from circman_redis.codec import (
+    JSONText,
+    check_text,
+    compact,
+    decode,
+    decode_exactly,
+    encode,
+    encode_exactly,
+    pretty,
+    tokens,
+)
 from circman_redis.errors import InvalidJSON, StateTooLarge
 from tests.unit.json_values import NUMBERS, VALUES, nested
 
@@ -163,3 +176,28 @@ def test_printing_keeps_every_number_and_value(members: dict[str, str], indent: 
     assert json.dumps(json.loads(text), ensure_ascii=False, indent=indent) == pretty(
         json.dumps(json.loads(text)), indent
     )
+
+
+# --- numbers with their digits ----------------------------------------------------------------------------
+
+
+@given(st.lists(NUMBERS, min_size=1, max_size=5))
+def test_numbers_read_exactly_are_written_as_they_were(numbers: list[str]) -> None:
+    """And are told apart by their digits, though they are floats for whoever computes with them."""
+    text = f'{{"list":[{",".join(numbers)}],"first":{numbers[0]}}}'
+    value = decode_exactly(text)
+    assert encode_exactly(value) == text.encode()
+    assert patch.same(value, decode_exactly(text.encode()))
+    assert value == decode(text)
+    for one, digits in zip(value["list"], numbers, strict=True):
+        assert str(one) == repr(one) == digits
+        assert pickle.loads(pickle.dumps(one)) == one
+        assert patch.same(one, copy.deepcopy(one))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("22.1", "22.10"), ("0.0", "-0.0"), ("0", "-0"), ("1e5", "1E5"), ("1", "1.0")]
+)
+def test_the_same_number_with_other_digits_is_another(one: str, other: str) -> None:
+    assert not patch.same(decode_exactly(one), decode_exactly(other))
+    assert decode_exactly(one) == decode_exactly(other)
