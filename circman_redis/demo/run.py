@@ -15,11 +15,10 @@ from circman_redis.demo.around import Readings, Turn
 from circman_redis.demo.crew import Crew
 from circman_redis.demo.follow import PATIENCE, Around, Follower
 from circman_redis.demo.scene import Scene
-from circman_redis.demo.story import BRANCH, OPERATOR, Story
+from circman_redis.demo.story import OPERATOR, Story
 from circman_redis.demo.verify import Acknowledged, Verdict, verify
 from circman_redis.demo.view import View, choose, complain, say, watch
 from circman_redis.errors import CircmanError, ModelMismatch, StateConflict, UsageError
-from circman_redis.keys import DOMAIN
 from circman_redis.manager import StateManager
 from circman_redis.models import TwinState
 from circman_redis.results import HistoryEntry, Snapshot, position
@@ -175,21 +174,13 @@ def make_twin(manager: StateManager, token: str, seen: Snapshot) -> Acknowledged
     try:
         if seen.version:
             manager.update_state({"demo": {"run": token}}, expected_version=seen.version)
-            _delete(manager)
+            manager.delete()
         manager.publish_model(TwinState, validation=factory.VALIDATION)
         manager.history_length = factory.HISTORY_LENGTH
         made = manager.set_state(factory.initial_state(token), expected_version=0, commit_id=commit_id)
     except StateConflict as error:
         raise TwinTaken(f"another run of the demo made twin {manager.twin!r} at this moment") from error
     return Acknowledged(made.version, made.epoch, commit_id, ACTOR)
-
-
-def _delete(manager: StateManager) -> None:
-    """Removes the twin with its domain events and its branch."""
-    for name in (DOMAIN, BRANCH):
-        with manager.branch(name) as branch:
-            branch.delete()
-    manager.delete()
 
 
 # --- while it runs -----------------------------------------------------------------------------------------

@@ -81,8 +81,10 @@ class Story:
     def _what_if(self) -> Iterator[str]:
         branch = fork(self.manager, BRANCH, actor=OPERATOR)
         with branch.manager:
-            before, after = _rate_of(branch), 0.0
-            HumanInterface(branch.manager).set_target(TARGET, factory.BEST, operator=OPERATOR)
+            before = _rate_of(branch)
+            answer = HumanInterface(branch.manager).set_target(TARGET, factory.BEST, operator=OPERATOR)
+            if not answer.done:
+                self.failures.append(f"{BRANCH}: {answer.error}")
             after = _rate_of(branch)
             yield f"{BRANCH}, forked from version {branch.origin.version}: in {STEPS} steps {after:.0f} units/h at " + (
                 f"{factory.BEST} °C, and {before:.0f} at {factory.TOO_HOT} °C"
