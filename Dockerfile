@@ -4,7 +4,7 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY circman_redis circman_redis
 COPY lua lua
-RUN pip install --no-cache-dir '.[cli]' && useradd --create-home worker
+RUN pip install --no-cache-dir '.[cli,twin]' && useradd --create-home worker
 USER worker
 WORKDIR /home/worker
 ENTRYPOINT ["circman-redis"]

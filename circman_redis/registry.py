@@ -192,18 +192,13 @@ class Manager(ABC):
         Raises:
             UsageError: no such name, or this twin is a branch itself.
         """
-        # What the twin was given with its first commit, the branch got from it.
-        own: dict[str, Any] = {
-            "history_length": None,
-            "history": None,
-            "max_bytes": None,
-            "auto_timestamp": None,
-            "validation": None,
-        }
-        asked = replace(self._asked, twin=self.keys.branch(name).twin, **own)
+        asked = replace(self._asked, twin=self.keys.branch(name).twin)
+        # What the twin was given with its first commit, the branch got from it, whatever the environment says.
+        own = ("history_length", "history", "max_bytes", "auto_timestamp", "validation")
+        asked.given |= dict.fromkeys(own)
+        asked.settings = asked.settings.model_copy(update=dict.fromkeys(own))
         if first_model is not None:
-            asked = replace(asked, model=None)
-            asked.first_model = first_model
+            asked.model, asked.first_model = None, first_model
         return self._asked_for(asked)
 
     @classmethod

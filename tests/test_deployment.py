@@ -127,15 +127,15 @@ def as_user(stack: Stack, name: str, user: str, secret: str, port: int = 6379) -
 
 
 def work(stack: Stack) -> int:
-    """The demo's services, the scaled one twice, until all are at work and some commits more; how many they made."""
-    keys = ["environment", "line", "worker", "worker-2"]
+    """The services that work, the scaled one twice, until all are at work and some commits more; how many they made."""
+    keys = ["environment", "line", "monitor", "worker", "worker-2"]
     processes = [stack.start(key.removesuffix("-2"), key) for key in keys]
     wait_until(lambda: all("works on the twin" in stack.log(key).read_text() for key in keys))
     before = history(stack, 1)[0]["version"]
     wait_until(lambda: history(stack, 1)[0]["version"] > before + 20)
     for process in processes:
         process.terminate()  # as `docker compose stop` does
-    assert [process.wait(60) for process in processes] == [0] * 4
+    assert [process.wait(60) for process in processes] == [0] * 5
     said = [stack.log(key).read_text() for key in keys]
     for key in keys:
         del stack.running[key]
@@ -195,7 +195,7 @@ def test_a_single_server(stack: Stack) -> None:
     assert stack.health("redis")[0] == 1
     stack.start("redis")
     stack.wait_for_health("redis")
-    assert [one["version"] for one in reversed(history(stack))] == list(range(1, made + 2))
+    assert [one["version"] for one in reversed(history(stack))] == list(range(1, made + 1))
     with as_user(stack, "redis", "operator", "operator") as operator:
         backup = stack.folder / "all.jsonl"
         code, said = stack.run("cli", ["circman-redis", "backup", "--all", str(backup)])
@@ -203,7 +203,7 @@ def test_a_single_server(stack: Stack) -> None:
         operator.flushall()
         code, said = stack.run("cli", ["circman-redis", "restore", str(backup)])
         assert code == 0, said
-    assert [one["version"] for one in reversed(history(stack))] == list(range(1, made + 2))
+    assert [one["version"] for one in reversed(history(stack))] == list(range(1, made + 1))
 
 
 @runs

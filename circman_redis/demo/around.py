@@ -10,9 +10,11 @@ from typing import TypeAlias
 from circman_redis.frozen import freeze
 from circman_redis.patch import resolve
 from circman_redis.results import HistoryEntry, State
-from circman_redis.twin.domain import DomainEvent
+from circman_redis.twin.domain import DomainEvent, Kind
 from circman_redis.twin.standing import Moment, Standing, Watch
 from circman_redis.twin.threshold_rule import ThresholdRule
+
+KINDS: tuple[Kind, Kind] = ("threshold_breached", "threshold_cleared")
 
 Turn: TypeAlias = tuple[str, bool, int]
 """A threshold, whether it was breached or cleared, and by which version."""
@@ -76,11 +78,10 @@ class Readings:
 
 def said(events: Iterable[DomainEvent]) -> list[Turn]:
     """The turns that were said."""
-    kinds = {"threshold_breached": True, "threshold_cleared": False}
     return [
-        (event.data["threshold"], kinds[event.kind], event.data.get("version", 0))
+        (event.data["threshold"], event.kind == KINDS[0], event.data.get("version", 0))
         for event in events
-        if event.kind in kinds
+        if event.kind in KINDS
     ]
 
 
@@ -89,10 +90,7 @@ def compare(expected: Sequence[Turn], turns: Sequence[Turn]) -> list[str]:
     missing = sorted((Counter(expected) - Counter(turns)).elements(), key=lambda turn: turn[2])
     extra = sorted((Counter(turns) - Counter(expected)).elements(), key=lambda turn: turn[2])
     return [
-        *(
-            f"the threshold {name} was {_word(up)} at version {version}, and nobody said so"
-            for name, up, version in missing
-        ),
+        *(f"{name} was {_word(up)} at version {version}, and nobody said so" for name, up, version in missing),
         *(f"it was said that {name} was {_word(up)} at version {version}: it was not" for name, up, version in extra),
     ]
 

@@ -190,7 +190,7 @@ def introduction(manager: StateManager, kinds: Sequence[str], seconds: float, ur
     """What is about to happen, where, and how to look at it meanwhile."""
     server, options = _server(url)
     processes = "1 process works" if len(kinds) == 1 else f"{len(kinds)} processes work"
-    who = ", ".join(f"{number} {kind}{'s' * (number > 1)}" for kind, number in Counter(kinds).items())
+    who = ", ".join(f"{number} {kind}" for kind, number in Counter(kinds).items())
     return (
         f"{processes} on the twin {manager.twin!r} for {seconds:g} s: {who}.\n"
         f"Server: {server}. The state meanwhile, from another terminal:\n"
@@ -283,7 +283,7 @@ def _of_what_happened(scene: Scene, readings: Readings, newest: int) -> tuple[li
     of_thresholds = around.of_thresholds(factory.RULES, turns)
     movers = [f"{name} from version {begin} to {end}" for name, begin, end in readings.movers()]
     lines = [
-        f"thresholds, as a look at all {newest} commits has them: {', '.join(of_thresholds)}",
+        f"thresholds, as a look at all {newest} commits has them: {'; '.join(of_thresholds)}",
         *([f"the line was moved by {', then by '.join(movers)}"] if movers else []),
         *([scene.story.told] if scene.story.told else []),
         f"workers: {', '.join(f'{number} {word}' for word, number in counts.items())}",

@@ -21,7 +21,10 @@ import psutil
 import pytest
 
 from circman_redis import StateManager
-from circman_redis.demo import factory, main, run
+from circman_redis.demo import around, factory, main, run
+from circman_redis.twin.branches import Branch
+from circman_redis.twin.domain import DomainEvents
+from circman_redis.twin.presence import workers
 from tests.servers import Server, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +35,7 @@ VERIFIED = re.compile(r"verified: (\d+) commits by (\d+) workers, 0 lost, 0 dupl
 
 
 @contextmanager
-def demo(url: str, seconds: float, workers: int = 4, **popen: Any) -> Iterator[subprocess.Popen[str]]:
+def demo(url: str, seconds: float, workers: int = 6, **popen: Any) -> Iterator[subprocess.Popen[str]]:
     """The demo in a process of its own; killed where the test leaves it running."""
     code = f"import sys; from circman_redis.demo import main; sys.exit(main({workers}, {seconds}, 'demo', {url!r}))"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT} | popen
@@ -65,17 +68,17 @@ def assert_all_ended(workers: dict[str, psutil.Process]) -> None:
 
 
 def test_what_a_run_claims_is_what_stands_in_redis(server: Server) -> None:
-    with demo(server.url, 1.5) as process:
+    with demo(server.url, 6.0) as process:
         said, complaints = process.communicate()
-    assert (process.returncode, complaints) == (0, "")
+    assert (process.returncode, complaints) == (0, ""), said
     lines = said.splitlines()
-    assert lines[0] == "4 processes work on the twin 'demo' for 1.5 s: 1 environment, 1 line, 2 consumers."
+    who = "1 environment, 2 production, 1 quality, 1 materials, 1 monitor"
+    assert lines[0] == f"6 processes work on the twin 'demo' for 6 s: {who}."
     assert f"redis-cli -s {server.socket} GET 'circman:{{demo}}:state'" in lines[2]
     claimed = VERIFIED.fullmatch(lines[-1])
     assert claimed, said
-    commits, workers, last = map(int, claimed.groups())
-    assert (workers, last) == (4, commits)
-    assert commits > 20
+    commits, number, last = map(int, claimed.groups())
+    assert (number, last) == (6, commits)
     assert lines[-2] == f"event stream: {commits - 1} events, versions 2..{commits}, each once and in order"
 
     with server.client(decode_responses=True) as client:
@@ -85,7 +88,8 @@ def test_what_a_run_claims_is_what_stands_in_redis(server: Server) -> None:
     assert int(meta["version"]) == commits
     assert [entry["version"] for entry in past] == list(range(commits - 1, 0, -1))
     assert len({entry["id"] for entry in past}) == len(past)
-    assert {entry["actor"] for entry in past} == {"demo", "environment-1", "line-1", "consumer-1", "consumer-2"}
+    alone = {"demo", "operator", "environment-1", "quality-1", "materials-1"}
+    assert {entry["actor"] for entry in past} == alone | {"production-1", "production-2"}
     for material, start in factory.MATERIALS.items():
         balance = next(line for line in lines if line.startswith(f"  {material} "))
         found = re.search(r"(\d+) - (\d+) \+ (\d+) = (\d+), in Redis: (\d+)", balance)
@@ -93,8 +97,36 @@ def test_what_a_run_claims_is_what_stands_in_redis(server: Server) -> None:
         began, consumed, restocked, expected, there = map(int, found.groups())
         assert began == start
         assert began - consumed + restocked == expected == there == state["materials"][material]["inventory"]
-    assert state["environment"]["measured_at"].startswith("1981-07-0")
+    assert state["environment"]["measured_at"].startswith("1981-07-")
     assert state["demo"]["made_by"] == factory.MADE_BY
+    assert state["parameters"]["temperature_target"] == factory.BEST
+
+
+def test_what_happened_around_the_twin_is_told_as_it_happened(servers: dict[str, Server]) -> None:
+    """A worker is killed and another takes over; thresholds are breached and cleared; a branch is merged back."""
+    server = servers["valkey"]
+    with demo(server.url, 6.0) as process:
+        said, _ = process.communicate()
+    assert process.returncode == 0, said
+    killed = re.search(r"(production-\d), who moves the line, is killed \(-9\); (production-\d) stands by", said)
+    assert killed, said
+    one, other = killed.groups()
+    assert f"{one} left: vanished" in said
+    moved = re.search(rf"the line was moved by {one} from version (\d+) to (\d+), then by {other} from", said)
+    assert moved, said
+    merged = re.search(r"what-if-1: forked from version (\d+), merged back as version (\d+)", said)
+    assert merged, said
+    assert "workers: 6 joined, 5 left, 1 vanished" in said
+    with StateManager("demo", url=server.url) as twin, DomainEvents(twin) as events:
+        told = [(one.kind, one.data["threshold"]) for one in events.get_events(kinds=around.KINDS)]
+        assert ("threshold_breached", "line-hot") in told
+        assert ("threshold_cleared", "line-hot") in told
+        assert ("threshold_breached", "hot-outside") in told
+        assert ("threshold_cleared", "hot-outside") in told
+        assert twin.get_state_at_version(int(merged[2]) - 1) is not None
+        assert [commit.actor for commit in twin.get_commits(before=int(merged[2]) + 1, limit=1)] == ["operator"]
+        assert Branch(twin.branch("what-if-1"), twin).origin.version == int(merged[1])
+        assert workers(twin, events) == []
 
 
 def test_a_second_run_makes_the_twin_anew_and_the_embedded_server_will_do(
@@ -119,7 +151,7 @@ def test_a_second_run_makes_the_twin_anew_and_the_embedded_server_will_do(
 def test_a_killed_worker_and_a_meddler_are_named_and_the_run_is_not_verified(servers: dict[str, Server]) -> None:
     with demo(servers["valkey"].url, 2.5, workers=3) as process:
         begun(process)
-        killed = worker_processes(process)["consumer-1"]
+        killed = worker_processes(process)["materials-1"]
         killed.kill()
         with StateManager("demo", url=servers["valkey"].url, actor="meddler") as twin:
             theirs = twin.update_state({"system_status": "sabotaged"}, commit_id="theirs").version
@@ -127,7 +159,7 @@ def test_a_killed_worker_and_a_meddler_are_named_and_the_run_is_not_verified(ser
                 both.rpop(twin.keys.history).hincrby(twin.keys.meta, "entries", -1).execute()
         said, complaints = process.communicate()
     assert process.returncode == 1
-    reason = f"consumer-1 (process {killed.pid}) was ended by signal 9 (Killed)"
+    reason = f"materials-1 (process {killed.pid}) was ended by signal 9 (Killed)"
     assert reason in complaints
     assert f"version {theirs} (theirs, by meddler) is in Redis, and was acknowledged to nobody" in complaints
     assert "version 1 is missing" in complaints
@@ -221,6 +253,6 @@ def test_a_server_that_is_not_there_is_said_and_the_exit_code_is_1(
 
 
 def test_the_password_of_the_server_is_not_shown(twin: StateManager) -> None:
-    said = run.introduction(twin, ["consumer"], 1.0, "redis://me:secret@host:6380/1")
+    said = run.introduction(twin, ["materials"], 1.0, "redis://me:secret@host:6380/1")
     assert "secret" not in said
     assert "redis-cli -u redis://me@host:6380/1 --askpass GET" in said

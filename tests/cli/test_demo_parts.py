@@ -13,11 +13,13 @@ import pytest
 from rich.console import Console
 
 from circman_redis import HistoryEntry, TwinState, rules
-from circman_redis.demo import factory, follow, live, main, run, view
+from circman_redis.demo import around, factory, follow, live, main, run, view
+from circman_redis.demo.around import Readings
 from circman_redis.demo.verify import Acknowledged, Verdict, verify
 from circman_redis.events import ForeignWrite, HistoryGap, StateEvent, StateRolledBack
 from circman_redis.results import Snapshot
 from circman_redis.twin import weather
+from circman_redis.twin.domain import DomainEvent
 
 # --- the verification, without a server --------------------------------------------------------------------
 
@@ -32,8 +34,8 @@ def a_run(consumed: tuple[int, ...] = (5, 7, -50, 3)) -> tuple[list[HistoryEntry
     for version, units in enumerate(consumed, 2):
         left = state["materials"]["wafer"]["inventory"] - units
         state = {"materials": {"wafer": {"inventory": left}}}
-        entries.insert(0, HistoryEntry(version, None, "t", "adjust", "consumer-1", f"id-{version}", state, state))
-        told.append(Acknowledged(version, "e", f"id-{version}", "consumer-1", {"wafer": units}))
+        entries.insert(0, HistoryEntry(version, None, "t", "adjust", "materials-1", f"id-{version}", state, state))
+        told.append(Acknowledged(version, "e", f"id-{version}", "materials-1", {"wafer": units}))
     return entries, told
 
 
@@ -55,10 +57,10 @@ def test_the_order_of_the_acknowledgements_does_not_matter() -> None:
 
 def test_a_commit_that_is_not_in_redis_is_lost() -> None:
     entries, told = a_run()
-    lost = Acknowledged(6, "e", "id-6", "consumer-2", {"wafer": 1})
+    lost = Acknowledged(6, "e", "id-6", "materials-2", {"wafer": 1})
     verdict = judge(entries, [*told, lost])
     assert verdict.lost == 1
-    assert "version 6 (id-6) was acknowledged to consumer-2, and is not in Redis" in verdict.problems
+    assert "version 6 (id-6) was acknowledged to materials-2, and is not in Redis" in verdict.problems
     assert any("100 - 16 + 50 = 134, in Redis: 135" in problem for problem in verdict.problems)
 
 
@@ -80,7 +82,7 @@ def test_a_commit_that_was_applied_twice_is_noticed() -> None:
     verdict = judge([again, *entries], told)
     assert verdict.duplicated == 1
     assert "id-5 stands in Redis twice: as version 5 and as 6" in verdict.problems
-    assert "version 6 (id-5, by consumer-1) was acknowledged to consumer-1 as version 5" in verdict.problems
+    assert "version 6 (id-5, by materials-1) was acknowledged to materials-1 as version 5" in verdict.problems
 
 
 def test_an_entry_that_stands_there_twice_is_noticed() -> None:
@@ -92,7 +94,7 @@ def test_an_entry_that_stands_there_twice_is_noticed() -> None:
 
 def test_one_version_acknowledged_to_two_is_noticed() -> None:
     entries, told = a_run()
-    other = Acknowledged(3, "e", "id-x", "consumer-2", {})
+    other = Acknowledged(3, "e", "id-x", "materials-2", {})
     verdict = judge(entries, [*told, other])
     assert (verdict.lost, verdict.duplicated) == (1, 1)
     assert "version 3 was acknowledged twice: as id-3 and as id-x" in verdict.problems
@@ -101,13 +103,15 @@ def test_one_version_acknowledged_to_two_is_noticed() -> None:
 def test_a_commit_that_nobody_was_told_of_is_noticed() -> None:
     entries, told = a_run()
     verdict = judge(entries, told[:-1])
-    assert "version 5 (id-5, by consumer-1) is in Redis, and was acknowledged to nobody" in verdict.problems
+    assert "version 5 (id-5, by materials-1) is in Redis, and was acknowledged to nobody" in verdict.problems
 
 
 def test_a_commit_under_another_name_is_noticed() -> None:
     entries, told = a_run()
-    entries[1] = replace(entries[1], actor="line-1")
-    assert judge(entries, told).problems == ("version 4 (id-4, by line-1) was acknowledged to consumer-1 as version 4",)
+    entries[1] = replace(entries[1], actor="production-1")
+    assert judge(entries, told).problems == (
+        "version 4 (id-4, by production-1) was acknowledged to materials-1 as version 4",
+    )
 
 
 def test_a_state_that_its_patch_did_not_make_is_noticed() -> None:
@@ -121,7 +125,7 @@ def test_an_amount_other_than_acknowledged_is_noticed_where_it_was_taken() -> No
     entries, told = a_run()
     told[2] = replace(told[2], consumed={"wafer": 8})
     assert judge(entries, told).problems == (
-        "version 3 (by consumer-1) took wafer from 95 to 88, and 8 were acknowledged as consumed",
+        "version 3 (by materials-1) took wafer from 95 to 88, and 8 were acknowledged as consumed",
         "material balance: wafer          100 - 16 + 50 = 134, in Redis: 135",
     )
 
@@ -151,25 +155,92 @@ def test_an_empty_history_is_a_problem_too() -> None:
     assert "there is no commit in Redis" in judge([], []).problems
 
 
+def test_the_last_commit_of_a_worker_that_was_killed_may_be_told_nobody() -> None:
+    """One of each; a second one cannot have been under way."""
+    entries, told = a_run((5, 7))
+    moved = entries[0].state
+    for version in (4, 5):
+        entries.insert(0, HistoryEntry(version, None, "t", "merge", "production-1", f"p-{version}", {}, moved))
+    killed = {"production-1"}
+    assert verify(entries[1:], told, START, "e", killed).problems == ()
+    problems = verify(entries, told, START, "e", killed).problems
+    assert problems == ("version 4 (p-4, by production-1) is in Redis, and was acknowledged to nobody",)
+
+
+# --- what happened around it -------------------------------------------------------------------------------
+
+HOT = factory.RULES[0]
+
+
+def moved(values: list[float], ids: list[str]) -> Readings:
+    """What a history says in which the line was so hot."""
+    readings = Readings([HOT], "e")
+    commits = enumerate(zip(values, ids, strict=True), 1)
+    entries = [
+        HistoryEntry(n, None, f"t{n}", "merge", None, commit_id, {}, {"production_line": {"temperature": value}})
+        for n, (value, commit_id) in commits
+    ]
+    assert list(readings.of(entries[::-1])) == entries[::-1]
+    return readings
+
+
+def test_what_should_have_been_said_of_thresholds() -> None:
+    """Once for each breach, with its version; what is missing and what is too much is named."""
+    readings = moved([20.0, 26.0, 24.5, 24.0, 27.0], ["x"] * 5)
+    expected = readings.expected()
+    assert expected == [("line-hot", True, 2), ("line-hot", False, 4), ("line-hot", True, 5)]
+    assert around.compare(expected, expected) == []
+    assert around.compare(expected, [expected[0], expected[0], expected[2]]) == [
+        "line-hot was cleared at version 4, and nobody said so",
+        "it was said that line-hot was breached at version 2: it was not",
+    ]
+    assert list(around.of_thresholds([HOT], expected)) == ["line-hot breached twice, cleared once"]
+
+
+def test_who_moved_the_line_from_when_to_when() -> None:
+    """Two at once would take turns."""
+    ids = ["a/production/x/1", "b/quality/x/1", "a/production/x/2", "b/production/x/1", "a/production/x/3"]
+    assert moved([20.0] * 5, ids).movers() == [("a", 1, 3), ("b", 4, 4), ("a", 5, 5)]
+
+
+def an_event(kind: str, **data: Any) -> DomainEvent:
+    return DomainEvent(kind, "demo", data, "somebody", COMMITTED, "e", 1, "e:1")
+
+
+def test_every_worker_joins_once() -> None:
+    events = [
+        an_event("worker_joined", worker="a"),
+        an_event("worker_joined", worker="b"),
+        an_event("worker_left", worker="a", why="vanished"),
+        an_event("worker_left", worker="b", why="stopped"),
+        an_event("worker_joined", worker="b"),
+    ]
+    counts, wrong = around.of_workers(events, ["a", "b", "c"])
+    assert counts == {"joined": 2, "left": 1, "vanished": 1}
+    assert wrong == ["b joined twice", "c joined never"]
+
+
 # --- who works, and with what ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("workers", "names"),
     [
-        (1, ["consumer-1"]),
-        (2, ["environment-1", "consumer-1"]),
-        (3, ["environment-1", "line-1", "consumer-1"]),
-        (5, ["environment-1", "line-1", "consumer-1", "consumer-2", "consumer-3"]),
+        (1, ["materials-1"]),
+        (2, ["environment-1", "materials-1"]),
+        (3, ["environment-1", "materials-1", "monitor-1"]),
+        (6, ["environment-1", "production-1", "production-2", "quality-1", "materials-1", "monitor-1"]),
+        (7, ["environment-1", "production-1", "production-2", "quality-1", "materials-1", "materials-2", "monitor-1"]),
     ],
 )
-def test_every_number_of_workers_has_a_consumer(workers: int, names: list[str]) -> None:
+def test_every_number_of_workers_has_somebody_for_the_materials(workers: int, names: list[str]) -> None:
     assert [role.name for role in factory.roles(workers, 10)] == names
 
 
 @pytest.mark.parametrize(("workers", "seconds"), [(4, 10), (100, 10), (4, 86_400), (1, 0.1)])
 def test_a_run_aims_at_what_its_history_can_hold(workers: int, seconds: float) -> None:
-    per_second = sum(role.per_second for role in factory.roles(workers, seconds))
+    working = [role for role in factory.roles(workers, seconds) if role.name != "production-2"]
+    per_second = sum(role.per_second for role in working)
     assert per_second <= factory.MOST_PER_SECOND + 1e-6
     assert per_second * seconds <= factory.MOST_COMMITS + 1e-6 < factory.HISTORY_LENGTH / 2
 
@@ -210,7 +281,7 @@ def a_glance(workers: int = 4, **changes: Any) -> view.Glance:
         "environment": {"measured_at": "1981-07-01T14:00:00-05:00", "temperature": 31.5, "humidity": 55},
     }
     counts = {role.name: 100 for role in factory.roles(workers, 10)}
-    event = StateEvent("demo", "e", 1234, "adjust", "line-1", "id", None, COMMITTED, None, {"a": 2}, {"a": 1})
+    event = StateEvent("demo", "e", 1234, "adjust", "production-1", "id", None, COMMITTED, None, {"a": 2}, {"a": 1})
     glance = view.Glance(
         elapsed=5.0,
         version=1234,
@@ -219,10 +290,11 @@ def a_glance(workers: int = 4, **changes: Any) -> view.Glance:
         rate=400.0,
         mean=390.0,
         past=[380.0, 400.0],
-        by_worker={"consumer-1": 200.0, "environment-1": 1.5},
+        by_worker={"materials-1": 200.0, "environment-1": 1.5},
         counts=counts,
         refused=3,
         failed=frozenset(),
+        killed=frozenset(),
         over=False,
     )
     return replace(glance, **changes)
@@ -247,7 +319,9 @@ def test_the_live_view_fits_the_terminal(width: int, workers: int) -> None:
 
 
 def test_the_live_view_names_a_worker_that_failed() -> None:
-    assert any("line-1        failed" in line for line in drawn(a_glance(failed=frozenset({"line-1"})), 80))
+    lines = drawn(a_glance(6, failed=frozenset({"production-1"}), killed=frozenset({"production-2"})), 80)
+    assert any("production-1  failed" in line for line in lines)
+    assert any("production-2  killed" in line for line in lines)
 
 
 def test_the_live_view_does_not_stumble_over_a_state_that_others_have_spoiled() -> None:
@@ -258,12 +332,12 @@ def test_the_live_view_does_not_stumble_over_a_state_that_others_have_spoiled() 
 def test_a_tall_terminal_has_the_newest_events_too() -> None:
     text = "\n".join(drawn(a_glance(), 80, events=3))
     assert "newest events" in text
-    assert re.search(r"1234  \d\d:\d\d:\d\d  line-1    adjust  /a 1 → 2", text)
+    assert re.search(r"1234  \d\d:\d\d:\d\d  production-1 +adjust  /a 1 → 2", text)
 
 
 def test_the_bars_are_of_this_moment_and_at_the_end_of_the_whole_run() -> None:
-    assert any(re.search(r"consumer-1    █+ +200 ", line) for line in drawn(a_glance(), 80))
-    assert any(re.search(r"consumer-1    █+ +20.0 ", line) for line in drawn(a_glance(over=True), 80))
+    assert any(re.search(r"materials-1 +█+ +200 ", line) for line in drawn(a_glance(), 80))
+    assert any(re.search(r"materials-1 +█+ +20.0 ", line) for line in drawn(a_glance(over=True), 80))
 
 
 def test_the_tape_holds_every_event_against_the_one_before() -> None:
@@ -288,7 +362,10 @@ def test_the_tape_holds_every_event_against_the_one_before() -> None:
 
 def test_of_many_consumers_the_plain_line_has_the_sum(capsys: pytest.CaptureFixture[str]) -> None:
     view.PlainView().show(a_glance(40))
-    assert "environment-1 2%  line-1 2%  38 consumers 95%  refused 3" in capsys.readouterr().out
+    assert (
+        "environment-1 2%  production-1 2%  production-2 2%  quality-1 2%  35 materials 88%  monitor-1 2%  refused 3"
+        in capsys.readouterr().out
+    )
 
 
 def test_the_last_line_of_a_failed_run_says_why() -> None:

@@ -314,3 +314,16 @@ def test_a_twin_that_nobody_changed_takes_it_all(base: dict[str, Any], ours: dic
     mine = changes_of(base, ours)
     assert clashes(base, mine, base) == []
     assert patch.same(patch.merge(base, mine), ours)
+
+
+def test_a_branch_goes_by_its_twin_and_not_by_the_environment(
+    server: Server, twin_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which may say something else than the twin's makers did."""
+    with StateManager(twin_id, url=server.url, validation="standard", history_length=7) as twin:
+        twin.set_state({"n": 0})
+        for name, value in (("HISTORY_LENGTH", "3"), ("VALIDATION", "none"), ("MAX_BYTES", "100")):
+            monkeypatch.setenv(f"CIRCMAN_{name}", value)
+        with fork(twin, "b").manager as branch:
+            assert (branch.config.validation, branch.config.history_length) == ("standard", 7)
+            assert branch.config.max_bytes == twin.config.max_bytes
