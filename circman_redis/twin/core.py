@@ -13,6 +13,7 @@ from circman_redis.errors import CircmanError, StateConflict, UsageError
 from circman_redis.flows import Document
 from circman_redis.manager import StateManager
 from circman_redis.results import Commit, State
+from circman_redis.shown import shown
 from circman_redis.twin.branches import Branch, fork
 from circman_redis.twin.config import SynchronizationConfig, TwinConfig
 from circman_redis.twin.constants import ConstantsService
@@ -44,11 +45,14 @@ class DigitalTwin:
         rounds: the rounds of this twin in this process; a `SynchronizationManager` shares them.
 
     Raises:
-        UsageError: a value of the constants is not allowed, or the state manager is of a twin of another name. The
-            other errors are those of `StateManager`.
+        UsageError: a value of the constants is not allowed; the state manager is none, or of a twin of another name.
+            The other errors are those of `StateManager`.
     """
 
     def __init__(self, config: TwinConfig | None = None, *, state_manager: StateManager | None = None) -> None:
+        given: object = state_manager
+        if given is not None and not isinstance(given, StateManager):
+            raise UsageError(f"state_manager={shown(given)}: use a StateManager; an AsyncStateManager has other calls")
         self._constants = ConstantsService()
         self.config = _named(config, self._constants, state_manager)
         with ExitStack() as stack:

@@ -12,12 +12,12 @@ from circman_redis.twin.sources import SourceFailure
 
 log = logging.getLogger("circman_redis.twin")
 
-_NUMBER = re.compile(r"0x[0-9a-fA-F]+|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_CHANGING = re.compile(r"'c\.[^']+'|0x[0-9a-fA-F]+|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
 
 def gist(why: str) -> str:
-    """A reason without what differs from one time to the next: readings, addresses, counts."""
-    return _NUMBER.sub("#", why)
+    """A reason without what differs from one time to the next: readings, addresses, counts, commit ids."""
+    return _CHANGING.sub("#", why)
 
 
 class Told:

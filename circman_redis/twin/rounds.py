@@ -137,6 +137,7 @@ class Rounds:
             if len(self._held) > MOST_HELD:
                 self._held.popleft()
                 log.warning("twin %r: %d rounds cannot be committed: dropped the oldest", self.manager.twin, MOST_HELD)
+            self._reports.publish()
 
     def commit_held(self) -> Commit | None:
         """Commits what is held: a version for each round that changed something; those of one call all or none.

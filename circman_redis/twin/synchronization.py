@@ -14,6 +14,7 @@ from typing import Any, Protocol, Self
 from circman_redis.errors import CircmanError, LeaseLost, UsageError
 from circman_redis.manager import StateManager
 from circman_redis.results import Commit
+from circman_redis.shown import shown
 from circman_redis.twin.config import SynchronizationConfig
 from circman_redis.twin.constants import ConstantsService
 from circman_redis.twin.reports import Told
@@ -48,7 +49,7 @@ class SynchronizationManager:
         paths: JSON Pointers: in mode ``event``, where a change counts; None for anywhere. A string is one path.
 
     Raises:
-        UsageError: a path is none, or the mode is another one.
+        UsageError: a path is none, the mode goes by none, or there is neither a twin nor a manager.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class SynchronizationManager:
         if self.paths is not None and self.config.mode != "event":
             raise UsageError(f"paths={self.paths!r}: only mode 'event' goes by them, and this is {self.config.mode!r}")
         self._has_own_rounds = isinstance(twin_or_manager, StateManager)
-        self._rounds = Rounds(twin_or_manager) if isinstance(twin_or_manager, StateManager) else twin_or_manager.rounds
+        self._rounds = _rounds_of(twin_or_manager)
         self._told = Told()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -240,6 +241,13 @@ class SynchronizationManager:
         if self._told.ends(""):
             log.info("twin %r: rounds succeed again", self._twin)
         return True
+
+
+def _rounds_of(given: HasRounds | StateManager) -> Rounds:
+    found: object = Rounds(given) if isinstance(given, StateManager) else getattr(given, "rounds", None)
+    if not isinstance(found, Rounds):
+        raise UsageError(f"twin_or_manager={shown(given)}: use a DigitalTwin or a StateManager")
+    return found
 
 
 def ticks(interval: float, stop: threading.Event) -> Iterator[int]:

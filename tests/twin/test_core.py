@@ -112,6 +112,8 @@ def test_a_given_manager_says_which_twin_it_is(twin: DigitalTwin, server: Server
     manager.update_state({"open": True})
     with pytest.raises(UsageError, match=r"config.name='another'"):
         DigitalTwin(TwinConfig(name="another"), state_manager=manager)
+    with pytest.raises(UsageError, match="use a StateManager"):
+        DigitalTwin(state_manager=server)  # type: ignore[arg-type]
 
 
 # --- updates ---------------------------------------------------------------------------------------------------------

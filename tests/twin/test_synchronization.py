@@ -16,7 +16,7 @@ from circman_redis.timestamps import parse_timestamp
 from circman_redis.twin import rounds
 from circman_redis.twin.config import SynchronizationConfig, SynchronizationMode
 from circman_redis.twin.core import DigitalTwin
-from circman_redis.twin.domain import DomainEvents
+from circman_redis.twin.domain import DomainEvent, DomainEvents
 from circman_redis.twin.synchronization import SynchronizationManager
 from tests.servers import Server, wait_until
 
@@ -220,6 +220,24 @@ def test_rounds_that_change_nothing_are_no_versions(twin: StateManager) -> None:
     assert all("/environment/humidity" in one for one in reported)
 
 
+def test_a_source_that_fails_is_published_before_the_batch_is_full(twin: StateManager) -> None:
+    """Even where there is nothing to commit at all."""
+
+    def broken() -> None:
+        raise OSError("no sensor")
+
+    with (
+        SynchronizationManager(twin, config("batch", size=1000)) as manager,
+        DomainEvents(twin) as events,
+        events.subscribe(since=0, timeout=60) as following,
+    ):
+        manager.register_data_source("broken", broken)
+        event = next(following)
+    assert isinstance(event, DomainEvent)
+    assert event.data["source"] == "broken"
+    assert twin.snapshot().version == 1
+
+
 def test_told_to_sync_what_is_held_goes_first(twin: StateManager, counter: Counter) -> None:
     """So that nothing old is committed over something new."""
     with SynchronizationManager(twin, config("batch", size=1000)) as manager:
@@ -393,6 +411,8 @@ def test_what_it_cannot_go_by(twin: StateManager) -> None:
         SynchronizationManager(twin, config("event"), paths=["n"])
     with pytest.raises(UsageError, match="only mode 'event'"):
         SynchronizationManager(twin, config("batch"), paths=["/n"])
+    with pytest.raises(UsageError, match="use a DigitalTwin or a StateManager"):
+        SynchronizationManager("plant", config("batch"))  # type: ignore[arg-type]
 
 
 # --- trouble ---------------------------------------------------------------------------------------------------------

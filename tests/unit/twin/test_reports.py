@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from circman_redis import protocol
 from circman_redis.errors import StoreUnavailable
 from circman_redis.twin.reports import SourceReports, Told, gist
 from circman_redis.twin.sources import SourceFailure
@@ -20,6 +21,8 @@ def test_readings_and_addresses_make_no_other_reason() -> None:
     readings = ("101", "-99.25", "1e+16", "1.5e-07")
     assert {gist(f"/t: {one} breaks maximum 100") for one in readings} == {"/t: # breaks maximum #"}
     assert gist("<A object at 0x7f3a>: gone") == gist("<A object at 0x11bc>: gone")
+    ids = [f"say it again with commit_id={protocol.new_commit_id(10**15)!r}" for _ in range(2)]
+    assert gist(ids[0]) == gist(ids[1]) == "say it again with commit_id=#"
     assert gist("ValueError('a')") != gist("ValueError('b')")
 
 
