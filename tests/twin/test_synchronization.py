@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from circman_redis import StateManager, StoreUnavailable, UsageError
+from circman_redis import StateManager, UsageError
 from circman_redis.timestamps import parse_timestamp
-from circman_redis.twin import rounds
 from circman_redis.twin.config import SynchronizationConfig, SynchronizationMode
 from circman_redis.twin.core import DigitalTwin
 from circman_redis.twin.domain import DomainEvent, DomainEvents
@@ -266,70 +265,6 @@ def test_a_batch_survives_a_server_that_is_away(own_server: Server, twin_id: str
             wait_until(lambda: twin.get_current_state()["n"] > stood)
         assert all_said(twin, counter)
         assert twin.verify() == []
-
-
-def lose_reply(twin: StateManager) -> None:
-    """The next commit is made, and its reply is lost, as if the server went away just then."""
-    real = twin.update_many
-
-    def update_many(updates: Any, commit_id: str) -> Any:
-        del twin.update_many
-        real(updates, commit_id=commit_id)
-        raise StoreUnavailable("the reply was lost", commit_id)
-
-    twin.update_many = update_many  # type: ignore[method-assign, assignment]
-
-
-def test_a_batch_whose_reply_was_lost_is_committed_once(twin: StateManager, counter: Counter) -> None:
-    """It is sent again with its id, and recognised; what was collected meanwhile comes after it."""
-    one = rounds.Rounds(twin)
-    one.register("count", counter)
-    for _ in range(3):
-        one.hold(timeout=60)
-    lose_reply(twin)
-    with pytest.raises(StoreUnavailable):
-        one.commit_held()
-    assert one.held == 3
-    one.hold(timeout=60)
-    assert one.commit_held() is not None
-    assert one.held == 0
-    assert numbers(twin) == [0, 1, 2, 3, 4]
-
-
-def test_a_batch_that_was_not_made_is_made_later(twin: StateManager, counter: Counter) -> None:
-    """Of which it was not known, and which the rules refuse by now: round by round, as it can be."""
-    one = rounds.Rounds(twin)
-    one.register("count", counter)
-    one.register("humid", lambda: {"environment": {"humidity": 300}})
-    for _ in range(2):
-        one.hold(timeout=60)
-
-    def update_many(updates: Any, commit_id: str) -> Any:
-        del twin.update_many
-        raise StoreUnavailable("nobody there", commit_id)
-
-    twin.update_many = update_many  # type: ignore[method-assign, assignment]
-    with pytest.raises(StoreUnavailable):
-        one.commit_held()
-    assert one.commit_held() is not None
-    assert numbers(twin) == [0, 1, 2]
-    assert one.sources.status["humid"].error
-    one.close()
-
-
-def test_rounds_are_not_held_for_ever(
-    twin: StateManager, counter: Counter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The oldest are dropped, and that is said."""
-    monkeypatch.setattr(rounds, "MOST_HELD", 3)
-    one = rounds.Rounds(twin)
-    one.register("count", counter)
-    for _ in range(5):
-        one.hold(timeout=60)
-    assert one.held == 3
-    one.commit_held()
-    assert numbers(twin) == [0, 3, 4, 5]
-    assert any("dropped" in record.getMessage() for record in caplog.records)
 
 
 # --- event -----------------------------------------------------------------------------------------------------------
