@@ -105,16 +105,23 @@ def of_thresholds(rules: Iterable[ThresholdRule], turns: Sequence[Turn]) -> Iter
 def of_workers(events: Iterable[DomainEvent], names: Iterable[str]) -> tuple[Mapping[str, int], list[str]]:
     """How many joined, left and vanished; and what is wrong with that.
 
+    One that was held up for so long that it was taken for gone joins again.
+
     Args:
         events: what was said.
         names: the workers.
     """
-    joined = Counter(event.data["worker"] for event in events if event.kind == "worker_joined")
-    left = {event.data["worker"]: event.data["why"] for event in events if event.kind == "worker_left"}
-    counts = {"joined": len(joined), "left": 0, "vanished": 0}
-    for why in left.values():
-        counts["left" if why == "stopped" else "vanished"] += 1
-    return counts, [f"{name} joined {_times(joined[name])}" for name in names if joined[name] != 1]
+    history: dict[str, list[str]] = {name: [] for name in names}
+    for event in events:
+        if event.kind in {"worker_joined", "worker_left"}:
+            history.setdefault(event.data["worker"], []).append(event.data.get("why", "joined"))
+    counts = Counter(how for one in history.values() for how in one)
+    wrong = [
+        f"{name} {' and '.join(one) or 'never joined'}"
+        for name, one in history.items()
+        if not one or any((how == "joined") != (place % 2 == 0) for place, how in enumerate(one))
+    ]
+    return {"joined": counts["joined"], "left": counts["stopped"], "vanished": counts["vanished"]}, wrong
 
 
 def _word(breached: bool) -> str:

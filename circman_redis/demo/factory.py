@@ -19,7 +19,7 @@ MATERIALS = {"silicon_wafer": 10_000, "solar_glass": 4_000, "eva_film": 2_000, "
 HISTORY_LENGTH = 200_000
 """Every commit has to be there at the end, to be read back."""
 
-TTL = 1.0
+TTL = 2.0
 """Seconds without a word after which a worker counts as gone, and its roles are free."""
 
 VALIDATION = "standard"

@@ -20,7 +20,7 @@ TARGET = "/parameters/temperature_target"
 RATE = "/production_line/production_rate"
 STEPS = 120
 
-KILL_AT, FORK_AT = 0.35, 0.5
+KILL_AT, FORK_AT = 0.25, 0.5
 """When, as parts of the run."""
 
 

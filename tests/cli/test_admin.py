@@ -97,16 +97,16 @@ def test_server_that_cannot_be_had_is_refused(run: Run, tmp_path: Path) -> None:
 def test_demo_passes_on_what_it_is_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     asked = []
 
-    def main(*arguments: object, prefix: str | None, join: str | None) -> int:
-        asked.append((*arguments, prefix, join))
+    def main(*arguments: object, prefix: str | None) -> int:
+        asked.append((*arguments, prefix))
         return code
 
     monkeypatch.setattr(demo, "import_module", lambda name: SimpleNamespace(main=main))
     run("demo", code=code)
     run("demo", "--workers", "5", "--seconds", "0.5", "--twin", "other", "--url", "redis://h", code=code)
-    run("demo", "--join", "line", "--prefix", "p", code=code)
+    run("demo", "--prefix", "p", code=code)
     assert asked == [
-        (4, 10, "demo", None, None, None),
-        (5, 0.5, "other", "redis://h", None, None),
-        (4, 10, "demo", None, "p", "line"),
+        (6, 10, "demo", None, None),
+        (5, 0.5, "other", "redis://h", None),
+        (6, 10, "demo", None, "p"),
     ]

@@ -207,17 +207,23 @@ def an_event(kind: str, **data: Any) -> DomainEvent:
     return DomainEvent(kind, "demo", data, "somebody", COMMITTED, "e", 1, "e:1")
 
 
-def test_every_worker_joins_once() -> None:
+def test_every_worker_joins_once_and_leaves_once() -> None:
+    """One that was taken for gone joins again."""
     events = [
         an_event("worker_joined", worker="a"),
         an_event("worker_joined", worker="b"),
         an_event("worker_left", worker="a", why="vanished"),
+        an_event("worker_joined", worker="a"),
         an_event("worker_left", worker="b", why="stopped"),
-        an_event("worker_joined", worker="b"),
+        an_event("worker_left", worker="a", why="stopped"),
     ]
-    counts, wrong = around.of_workers(events, ["a", "b", "c"])
-    assert counts == {"joined": 2, "left": 1, "vanished": 1}
-    assert wrong == ["b joined twice", "c joined never"]
+    assert around.of_workers(events, ["a", "b"]) == ({"joined": 3, "left": 2, "vanished": 1}, [])
+    _, wrong = around.of_workers([*events, events[4], events[0], events[0]], ["a", "b", "c"])
+    assert wrong == [
+        "a joined and vanished and joined and stopped and joined and joined",
+        "b joined and stopped and stopped",
+        "c never joined",
+    ]
 
 
 # --- who works, and with what ------------------------------------------------------------------------------
