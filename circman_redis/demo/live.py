@@ -20,7 +20,7 @@ from circman_redis.view.bars import bar, spark
 from circman_redis.view.draw import actor_line, event_lines, rate
 
 ROWS = 14
-"""Lines inside the two panels: with what is printed after the run they fill a terminal of 24 lines."""
+"""Lines inside the two panels."""
 
 TALL = 34
 """From so many lines on there is room for the newest events."""
@@ -142,6 +142,8 @@ def _defect_rate(state: Mapping[str, Any]) -> Any:
 def _shown(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, float):
+        return f"{value:.5g}"
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -22,6 +22,7 @@ from circman_redis.twin.rounds import Rounds
 from circman_redis.twin.sources import SourceFunction, SourceStatus
 from circman_redis.twin.stopping import stopped_by_signals
 from circman_redis.twin.synchronization import SynchronizationManager
+from circman_redis.twin.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from circman_redis.twin.parameters import Parameters
@@ -158,6 +159,15 @@ class DigitalTwin:
             UsageError: the twin is a branch. The other errors are those of `StateManager`.
         """
         return self.rounds.events
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The rules that the twin is watched by: ``twin.thresholds.set(rule)`` (docs/thresholds.md).
+
+        Raises:
+            UsageError: the twin is a branch. The other errors are those of `StateManager`.
+        """
+        return Thresholds(self.state_manager, self.events)
 
     def simulate(
         self,

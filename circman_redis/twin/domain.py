@@ -6,7 +6,7 @@ envelope, order, log and way to resume; and what was decided stands beside what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, TypeAlias, get_args
 
@@ -132,8 +132,7 @@ class DomainEvents:
     """
 
     def __init__(self, manager: StateManager) -> None:
-        if "@" in manager.twin:
-            raise UsageError(f"twin {manager.twin!r} is a branch, and branches have no domain events: use its twin's")
+        check_trunk(manager.twin)
         self.twin = manager.twin
         self.manager = manager.branch(DOMAIN, first_model=DomainState)
 
@@ -164,17 +163,9 @@ class DomainEvents:
         Returns:
             The commit; None where there was nothing to do.
         """
-
-        def merged(state: State) -> State:
-            patch = change(state)
-            if patch is None:
-                raise _NothingToDoError
-            made: State = merge(state, patch)
-            return made
-
         try:
-            return self.manager.modify(merged, actor=actor)
-        except _NothingToDoError:
+            return self.manager.modify(merged(change), actor=actor)
+        except NothingToDo:
             return None
 
     def state(self) -> State:
@@ -187,10 +178,9 @@ class DomainEvents:
 
     def get_events(self, limit: int | None = None, *, kinds: Iterable[Kind] | None = None) -> list[DomainEvent]:
         """Those of the most recent ``limit`` commits, or of all that are kept; oldest first."""
-        wanted = _wanted(kinds)
-        entries = reversed(self.manager.get_commits(limit))
-        epoch = self.manager.snapshot().epoch
-        return [event for entry in entries for event in _of_entry(self.twin, epoch, entry) if event.kind in wanted]
+        chosen = wanted(kinds)
+        entries = self.manager.get_commits(limit)
+        return of_entries(self.twin, self.manager.snapshot().epoch, entries, chosen)
 
     def subscribe(
         self,
@@ -211,9 +201,9 @@ class DomainEvents:
         Raises:
             UsageError: an argument is not allowed. The other errors are those of `StateManager.subscribe`.
         """
-        wanted = _wanted(kinds)
+        chosen = wanted(kinds)
         subscription = self.manager.subscribe(since, timeout=timeout, heartbeat=heartbeat)
-        return DomainSubscription(subscription, self.twin, wanted)
+        return DomainSubscription(subscription, self.twin, chosen)
 
     def close(self) -> None:
         """Gives back its connections, where nobody else of this process uses them."""
@@ -263,11 +253,34 @@ class DomainSubscription(Iterator[Happening]):
         self.close()
 
 
-class _NothingToDoError(Exception):
+class NothingToDo(Exception):
     """Leaves `modify` without a commit."""
 
 
 # --- pure ------------------------------------------------------------------------------------------------------------
+
+
+def check_trunk(twin: str) -> None:
+    """Refuses a branch.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if "@" in twin:
+        raise UsageError(f"twin {twin!r} is a branch, and branches have no domain events: use its twin's")
+
+
+def merged(change: Callable[[State], State | None]) -> Callable[[State], State]:
+    """What ``modify`` takes, of a function that returns a merge patch or None."""
+
+    def changed(state: State) -> State:
+        patch = change(state)
+        if patch is None:
+            raise NothingToDo
+        made: State = merge(state, patch)
+        return made
+
+    return changed
 
 
 def said(kind: Kind, data: Mapping[str, Any]) -> State:
@@ -282,6 +295,11 @@ def of_commit(twin: str, event: Event) -> list[DomainEvent]:
     what = event.state if event.patch is None else event.patch
     facts = (event.actor, event.committed_at, event.epoch, event.version)
     return _events(twin, what, facts)
+
+
+def of_entries(twin: str, epoch: str, entries: Sequence[HistoryEntry], kinds: frozenset[str]) -> list[DomainEvent]:
+    """What past commits of ``plant@domain`` said, oldest first; the commits come newest first."""
+    return [event for entry in reversed(entries) for event in _of_entry(twin, epoch, entry) if event.kind in kinds]
 
 
 def _of_entry(twin: str, epoch: str, entry: HistoryEntry) -> list[DomainEvent]:
@@ -308,9 +326,14 @@ def _events(twin: str, what: FrozenState, facts: tuple[str | None, str, str, int
     ]
 
 
-def _wanted(kinds: Iterable[Kind] | None) -> frozenset[str]:
-    wanted = frozenset(KINDS if kinds is None else [kinds] if isinstance(kinds, str) else kinds)
-    unknown = sorted(wanted.difference(KINDS))
+def wanted(kinds: Iterable[Kind] | None) -> frozenset[str]:
+    """The kinds that were asked for.
+
+    Raises:
+        UsageError: there is none such.
+    """
+    chosen = frozenset(KINDS if kinds is None else [kinds] if isinstance(kinds, str) else kinds)
+    unknown = sorted(chosen.difference(KINDS))
     if unknown:
         raise UsageError(f"kinds={shown(unknown)}: use some of {', '.join(KINDS)}")
-    return wanted
+    return chosen
