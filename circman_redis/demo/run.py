@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import shlex
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -298,16 +297,11 @@ def _killed(crew: Crew) -> set[str]:
 
 def _judge_the_rest(scene: Scene, expected: list[Turn]) -> None:
     """Judges the last commits, which came when the monitors had ended: any observer may."""
-    stop = threading.Event()
-    observer = ThresholdObserver(scene.manager, scene.happenings, actor=ACTOR)
-    judging = threading.Thread(target=observer.run, args=(stop,), daemon=True)
-    judging.start()
     give_up = time.monotonic() + PATIENCE
-    while time.monotonic() < give_up and len(around.said(scene.around.seen)) < len(expected):
-        scene.around.take()
-        time.sleep(SHORT)
-    stop.set()
-    judging.join()
+    with ThresholdObserver(scene.manager, scene.happenings, actor=ACTOR):
+        while time.monotonic() < give_up and len(around.said(scene.around.seen)) < len(expected):
+            scene.around.take()
+            time.sleep(SHORT)
 
 
 def _of_the_stream(follower: Follower, first: int, newest: int) -> tuple[str, list[str]]:

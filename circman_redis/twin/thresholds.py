@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from circman_redis import protocol
 from circman_redis.errors import StoreError, UsageError, WaitTimeout
@@ -114,7 +114,8 @@ class ThresholdObserver:
     """Judges the commits of a twin by its rules, as one of any number of observers.
 
     It follows the commits without a hole, from those on that nobody judged yet. What was decided in Redis meanwhile, by
-    others, it goes by; so a breach is raised once and cleared once, whoever is behind, killed, or begins anew.
+    others, it goes by; so a breach is raised once and cleared once, whoever is behind, killed, or begins anew. As a
+    context manager it observes on a thread of its own for as long as the block lasts.
 
     Args:
         manager: the twin's.
@@ -129,6 +130,16 @@ class ThresholdObserver:
         self._due: dict[str, float] = {}  # by the monotonic clock
         self._known = 0  # the version of the rules
         self._last: Moment | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self.run, args=(self._over,), name="thresholds", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
 
     def run(self, stop: threading.Event) -> None:
         """Observes until it is told to stop; while the server is away, it waits.

@@ -5,9 +5,8 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -47,16 +46,10 @@ def events(twin: StateManager) -> Iterator[DomainEvents]:
 
 @contextmanager
 def observed(twin: StateManager, events: DomainEvents, observers: int = 1) -> Iterator[None]:
-    stop = threading.Event()
-    threads = [threading.Thread(target=ThresholdObserver(twin, events).run, args=(stop,)) for _ in range(observers)]
-    for one in threads:
-        one.start()
-    try:
+    with ExitStack() as stack:
+        for _ in range(observers):
+            stack.enter_context(ThresholdObserver(twin, events))
         yield
-    finally:
-        stop.set()
-        for one in threads:
-            one.join()
 
 
 def turns(events: DomainEvents) -> list[tuple[bool, int]]:
