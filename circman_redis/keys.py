@@ -111,7 +111,15 @@ class TwinKeys:
 
     @cached_property
     def leases(self) -> str:
-        """Hash: role -> who has it, till when, and the fencing token."""
+        """Hash: role -> who has it, till when, and the fencing token.
+
+        The domain events of a twin are said in its roles: whoever lost one does not speak in it either.
+        """
+        return self.trunk.leases if self.twin.endswith(f"@{DOMAIN}") else self.own_leases
+
+    @cached_property
+    def own_leases(self) -> str:
+        """The same, of no other twin: what a deletion removes."""
         return self._key("leases")
 
     @cached_property

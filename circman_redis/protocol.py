@@ -354,7 +354,7 @@ def clear(keys: TwinKeys, actor: str) -> Call[int]:
 
 def delete(keys: TwinKeys, actor: str) -> Call[int]:
     """Removes the twin; the version that it had (delete.lua)."""
-    return Call("delete", (*keys.stored.values(), keys.leases, keys.origin, keys.events), (actor,), int)
+    return Call("delete", (*keys.stored.values(), keys.own_leases, keys.origin, keys.events), (actor,), int)
 
 
 def scan(pattern: str, cursor: int) -> Call[tuple[int, list[str]]]:
