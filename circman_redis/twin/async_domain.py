@@ -11,7 +11,7 @@ from circman_redis.keys import DOMAIN
 from circman_redis.results import Commit, State
 from circman_redis.subscription import AsyncSubscription
 from circman_redis.twin import domain
-from circman_redis.twin.domain import DomainEvent, DomainState, Happening, Kind, NothingToDo
+from circman_redis.twin.domain import Decision, DomainEvent, DomainState, Happening, Kind, NothingToDo
 
 
 class AsyncDomainEvents:
@@ -37,10 +37,13 @@ class AsyncDomainEvents:
 
     async def decide(self, change: Callable[[State], State | None], *, actor: str | None = None) -> Commit | None:
         """Changes what stands beside the events, and says so, as `DomainEvents.decide`."""
+        decision = Decision(change)
         try:
-            return await self.manager.modify(domain.merged(change), actor=actor)
+            while not decision.is_made:
+                made = await self.manager.modify(decision, actor=actor)
         except NothingToDo:
             return None
+        return made
 
     async def state(self) -> State:
         """What stands beside the events now: rules, thresholds and workers; empty before the first."""

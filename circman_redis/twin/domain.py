@@ -18,7 +18,7 @@ from circman_redis.frozen import EMPTY, freeze
 from circman_redis.keys import DOMAIN
 from circman_redis.manager import StateManager
 from circman_redis.mirror import Mirror
-from circman_redis.patch import merge
+from circman_redis.patch import merge, same
 from circman_redis.results import Commit, HistoryEntry, State, position
 from circman_redis.shown import shown
 from circman_redis.subscription import Subscription
@@ -163,10 +163,13 @@ class DomainEvents:
         Returns:
             The commit; None where there was nothing to do.
         """
+        decision = Decision(change)
         try:
-            return self.manager.modify(merged(change), actor=actor)
+            while not decision.is_made:
+                made = self.manager.modify(decision, actor=actor)
         except NothingToDo:
             return None
+        return made
 
     def state(self) -> State:
         """What stands beside the events now: rules, thresholds and workers; empty before the first."""
@@ -270,17 +273,35 @@ def check_trunk(twin: str) -> None:
         raise UsageError(f"twin {twin!r} is a branch, and branches have no domain events: use its twin's")
 
 
-def merged(change: Callable[[State], State | None]) -> Callable[[State], State]:
-    """What ``modify`` takes, of a function that returns a merge patch or None."""
+class Decision:
+    """What ``modify`` takes, of a function that returns a merge patch or None: again and again, until it is made.
 
-    def changed(state: State) -> State:
-        patch = change(state)
+    What is committed is what differs. So what was said before, word for word, is forgotten first, in a commit of its own.
+
+    Args:
+        change: the function.
+
+    Attributes:
+        is_made: whether the last call made it.
+    """
+
+    def __init__(self, change: Callable[[State], State | None]) -> None:
+        self._change = change
+        self.is_made = False
+
+    def __call__(self, state: State) -> State:
+        """The state with the patch merged into it.
+
+        Raises:
+            NothingToDo: the function returned None.
+        """
+        patch = self._change(state)
         if patch is None:
             raise NothingToDo
-        made: State = merge(state, patch)
+        news = patch.get("events")
+        self.is_made = not (news and same(news, state.get("events")))
+        made: State = merge(state, patch if self.is_made else {"events": []})
         return made
-
-    return changed
 
 
 def said(kind: Kind, data: Mapping[str, Any]) -> State:
