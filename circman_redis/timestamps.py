@@ -97,5 +97,10 @@ def microseconds(moment: datetime) -> int:
     return (_aware(moment) - _EPOCH) // _MICROSECOND
 
 
+def moment_of(count: int) -> datetime:
+    """The instant so many microseconds from the Unix epoch on, in UTC."""
+    return _EPOCH + count * _MICROSECOND
+
+
 def _aware(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -14,7 +14,6 @@ import socket
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Self
 
 from circman_redis import protocol
@@ -24,7 +23,7 @@ from circman_redis.frozen import EMPTY
 from circman_redis.manager import StateManager
 from circman_redis.results import State
 from circman_redis.shown import shown
-from circman_redis.timestamps import format_timestamp
+from circman_redis.timestamps import format_timestamp, moment_of
 from circman_redis.twin.domain import DomainEvents, said
 
 log = logging.getLogger("circman_redis.twin")
@@ -42,7 +41,7 @@ class Worker:
         roles: what it does.
         host: the machine that it is on.
         pid: its process there.
-        started: when it joined (ISO 8601, its own clock).
+        started: when it joined (ISO 8601, the server's clock).
         present: whether it said so within its time; where it did not, nobody has noticed yet.
     """
 
@@ -91,14 +90,15 @@ class Presence:
         if not 0.01 <= ttl <= 86_400:  # noqa: PLR2004 - to a day
             raise UsageError(f"ttl={shown(ttl)}: use 0.01 to 86400 seconds")
         self._manager, self._events, self.name, self.ttl = manager, events, name, ttl
-        started = format_timestamp(datetime.now(UTC))
-        self._facts = {"roles": list(roles), "host": socket.gethostname(), "pid": os.getpid(), "started": started}
+        self._facts = {"roles": list(roles), "host": socket.gethostname(), "pid": os.getpid(), "started": ""}
         self._over = threading.Event()
         self.replaced = threading.Event()
         """Set when another worker has taken the name over."""
         self._thread = threading.Thread(target=self._go_on, name=f"presence of {name}", daemon=True)
 
     def __enter__(self) -> Self:
+        # By the server's clock: of two workers of one name, that of the machine which is behind is not the older one.
+        self._facts["started"] = format_timestamp(moment_of(self._manager.run(protocol.server_time())))
         self._beat()
         self._events.decide(lambda domain: joined(domain, self.name, self._facts, is_new=True), actor=self.name)
         self._thread.start()
@@ -115,8 +115,11 @@ class Presence:
     def _leave(self) -> None:
         if self.replaced.is_set():
             return
-        self._manager.run(protocol.leave(self._manager.keys, self.name))
+        # In this order: else another one would notice first, and say that it vanished.
         self._events.decide(lambda domain: left(domain, self.name, self._facts, "stopped"), actor=self.name)
+        (there,) = self._manager.run(protocol.present(self._manager.keys, [self.name]))
+        if there == self._text:  # not one's that has taken the name just now
+            self._manager.run(protocol.leave(self._manager.keys, self.name))
 
     def _go_on(self) -> None:
         while not self._over.wait(self.ttl / _BEATS) and not self.replaced.is_set():
@@ -147,8 +150,11 @@ class Presence:
             log.warning("worker %r on %s is gone, without having said so", name, facts["host"])
 
     def _beat(self) -> None:
-        text = json.dumps(self._facts, separators=(",", ":"))
-        self._manager.run(protocol.beat(self._manager.keys, self.name, text, max(round(self.ttl * 1000), 1)))
+        self._manager.run(protocol.beat(self._manager.keys, self.name, self._text, max(round(self.ttl * 1000), 1)))
+
+    @property
+    def _text(self) -> str:
+        return json.dumps(self._facts, separators=(",", ":"))
 
 
 def _present(manager: StateManager, listed: Iterable[str]) -> set[str]:
