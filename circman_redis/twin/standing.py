@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Self
 
+from circman_redis.codec import encode
 from circman_redis.events import FrozenState
 from circman_redis.frozen import EMPTY, thaw
 from circman_redis.patch import MISSING, resolve
@@ -18,6 +19,12 @@ from circman_redis.results import State
 from circman_redis.timestamps import parse_timestamp
 from circman_redis.twin.domain import Kind, said
 from circman_redis.twin.threshold_rule import ThresholdRule, alike
+
+LONGEST_VALUE = 2000
+"""Bytes of JSON of a value that an event tells."""
+
+MOST_NESTED = 32
+"""Objects and arrays in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +34,8 @@ class Moment:
     Attributes:
         epoch: the twin's; empty where it was deleted.
         version: the twin's.
-        committed_at: when it was committed (ISO 8601, the server's clock); empty where it was deleted.
+        committed_at: when it was committed (ISO 8601, the server's clock); of a twin that was deleted, a time at which
+            there was none; empty where none is known.
         state: the state.
     """
 
@@ -45,7 +53,7 @@ class Standing:
         breached: whether it is breached.
         epoch: of the commit of the twin by which that was decided.
         version: of that commit; commits up to it are judged.
-        committed_at: when that was committed; empty where nothing was decided yet.
+        committed_at: when that was committed, or there was no twin; empty where nothing was decided yet.
     """
 
     breached: bool = False
@@ -163,7 +171,7 @@ def decided(domain: FrozenState, rule: ThresholdRule, turn: Turn) -> State | Non
     facts = {"epoch": turn.moment.epoch, "version": turn.moment.version, "committed_at": turn.moment.committed_at}
     kind: Kind = "threshold_breached" if turn.breached else "threshold_cleared"
     value = resolve(turn.moment.state, rule.pointer, MISSING)
-    seen = {} if value is MISSING else {"value": thaw(value)}
+    seen = {"value": thaw(value)} if value is not MISSING and _is_told(value) else {}
     since = {"since": turn.since} if turn.since else {}
     return {
         "thresholds": {rule.name: {"breached": turn.breached, **facts}},
@@ -229,6 +237,12 @@ def stored_rule(domain: FrozenState, name: str) -> ThresholdRule | None:
 def rule_json(rule: ThresholdRule) -> State:
     """A rule as it stands there."""
     return {**rule.model_dump(exclude={"name", "value"}), "value": thaw(rule.value)}
+
+
+def _is_told(value: Any) -> bool:
+    """Whether a value fits into an event, which has limits of its own, and stands deeper there."""
+    text = encode(value, what="value", root="any")
+    return len(text) <= LONGEST_VALUE and text.count(b"{") + text.count(b"[") <= MOST_NESTED
 
 
 def rule_facts(rule: ThresholdRule) -> dict[str, Any]:

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from circman_redis import protocol
-from circman_redis.errors import StoreError, UsageError, WaitTimeout
+from circman_redis.errors import StateConflict, StoreError, UsageError, WaitTimeout
 from circman_redis.events import Event, FrozenState, Heartbeat, HistoryGap, StateEvent, StateRolledBack
 from circman_redis.frozen import EMPTY, freeze
 from circman_redis.manager import StateManager
 from circman_redis.mirror import Mirror
 from circman_redis.patch import merge
-from circman_redis.results import Commit, Snapshot
-from circman_redis.timestamps import microseconds, parse_timestamp
+from circman_redis.results import Commit, Snapshot, position
+from circman_redis.timestamps import format_timestamp, microseconds, moment_of, parse_timestamp
 from circman_redis.twin import standing
 from circman_redis.twin.domain import DomainEvents
 from circman_redis.twin.standing import Moment, Standing, Turn, Watch
@@ -128,7 +128,7 @@ class ThresholdObserver:
         self._watches: dict[str, Watch] = {}
         self._void: dict[str, Standing] = {}  # as they stand by commits that are no more
         self._due: dict[str, float] = {}  # by the monotonic clock
-        self._known = 0  # the version of the rules
+        self._known = ("", 0)  # epoch and version of the rules
         self._last: Moment | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self.run, args=(self._over,), name="thresholds", daemon=True)
@@ -154,18 +154,18 @@ class ThresholdObserver:
             while not stop.is_set():
                 try:
                     self._observe(domain, stop)
-                except (StoreError, WaitTimeout) as error:
+                except (StoreError, StateConflict, WaitTimeout) as error:
                     log.warning("twin %r: no thresholds are judged, trying again: %s", self._manager.twin, error)
                     stop.wait(AGAIN)
 
     def _observe(self, domain: Mirror, stop: threading.Event) -> None:
-        self._watches, self._last = {}, None
+        self._watches, self._last, self._due = {}, None, {}
         self._learn(domain)
         head = self._look(domain)
         judged = [Standing.of(domain.state, name).version for name in self._watches if name not in self._void]
         everything = [0] if self._void else []
-        start = max(min(judged + everything, default=head.version), head.version - REPLAY)
-        with self._manager.subscribe(start, heartbeat=TICK) as commits:
+        start = max(min(judged + everything, default=head.version), head.version - REPLAY, 0)
+        with self._manager.subscribe(position(head.epoch, start), heartbeat=TICK) as commits:
             if start == head.version:
                 self._judge(domain, head)
             for event in commits:
@@ -174,8 +174,13 @@ class ThresholdObserver:
                 self._take(domain, event)
 
     def _look(self, domain: Mirror) -> Moment:
-        """The twin's newest commit; what thresholds were judged by commits that are no more, is known then."""
-        head = _moment(self._manager.snapshot())
+        """The twin's newest commit; what thresholds were judged by commits that are no more, is known then.
+
+        Where there is no twin, it is the time at which there was none: after all that was committed before, so that
+        nobody who is behind judges that once more, and before all that comes.
+        """
+        now = self._manager.run(protocol.server_time())
+        head = _moment(self._manager.snapshot(), nothing_at=format_timestamp(moment_of(now)))
         standings = {name: Standing.of(domain.state, name) for name in self._watches}
         self._void = {name: one for name, one in standings.items() if self._is_void(one, head)}
         return head
@@ -187,27 +192,34 @@ class ThresholdObserver:
         return there is not None and there["committed_at"] != how.committed_at  # None: it left the history
 
     def _take(self, domain: Mirror, event: Event) -> None:
-        if domain.version != self._known:
+        if (domain.epoch, domain.version) != self._known:
             self._learn(domain)
             if self._last:
                 self._judge(domain, self._last)
         match event:
             case StateEvent():
+                if self._last and self._last.epoch != event.epoch:
+                    self._look(domain)
                 self._judge(domain, Moment(event.epoch, event.version, event.committed_at, event.state))
             case StateRolledBack():
-                self._watches = {name: Watch(watch.rule) for name, watch in self._watches.items()}
-                self._refresh(domain)
-                self._look(domain)
-                self._judge(domain, _moment(event.snapshot))
+                self._forget(domain)
+                head, last = self._look(domain), self._last
+                was_last = last.committed_at if last and last.epoch == event.previous_epoch else ""
+                gone_at = was_last if head.version else head.committed_at
+                self._judge(domain, _moment(event.snapshot, nothing_at=gone_at))
             case HistoryGap():  # nobody knows what was between
-                self._watches = {name: Watch(watch.rule) for name, watch in self._watches.items()}
-                self._refresh(domain)
+                self._forget(domain)
             case Heartbeat(connected=True):
                 self._look_at_the_clock(domain)
 
+    def _forget(self, domain: Mirror) -> None:
+        """What lasted until now has no beginning any more."""
+        self._watches = {name: Watch(watch.rule) for name, watch in self._watches.items()}
+        self._refresh(domain)
+
     def _learn(self, domain: Mirror) -> None:
         """The rules as they are now; what is known of those that are the same is kept."""
-        self._known, known = domain.version, self._watches
+        self._known, known = (domain.epoch, domain.version), self._watches
         self._watches = {rule.name: Watch(rule) for rule in rules_in(domain.state)}
         for name, watch in self._watches.items():
             if name in known and standing.same_rule(known[name].rule, watch.rule):
@@ -275,9 +287,10 @@ def _checked(rules: list[ThresholdRule]) -> list[ThresholdRule]:
     return rules
 
 
-def _moment(snapshot: Snapshot) -> Moment:
-    return Moment(snapshot.epoch, snapshot.version, snapshot.committed_at or "", freeze(snapshot.state))
+def _moment(snapshot: Snapshot, nothing_at: str = "") -> Moment:
+    at = (snapshot.committed_at or "") if snapshot.version else nothing_at
+    return Moment(snapshot.epoch, snapshot.version, at, freeze(snapshot.state))
 
 
 def _position(moment: Moment) -> str:
-    return Snapshot({}, moment.version, moment.epoch, committed_at=moment.committed_at).position
+    return position(moment.epoch, moment.version, moment.committed_at)
