@@ -10,8 +10,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Generator
-from contextlib import AsyncExitStack, ExitStack, suppress
+from collections.abc import Generator, Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeAlias, TypeVar
 
@@ -185,8 +185,21 @@ class Lease(_Lease[StateManager]):
     def _do_until_over(self, step: _Step) -> Any:
         return self._manager.run(step) if isinstance(step, Call) else self._over.wait(step)
 
+    @contextmanager
+    def kept(self) -> Iterator[Self]:
+        """As the lease's own block, for a role that was taken already: it is not waited for, whoever has it by now."""
+        self._hold()
+        try:
+            yield self
+        finally:
+            self._stack.close()
+
     def __enter__(self) -> Self:
         self.take(timeout=None)
+        self._hold()
+        return self
+
+    def _hold(self) -> None:
         self._over.clear()
         work = (self._keeping(), self._do_until_over)
         keeper = threading.Thread(target=drive, args=work, name=f"lease {self.role}", daemon=True)
@@ -195,7 +208,6 @@ class Lease(_Lease[StateManager]):
         self._stack.callback(keeper.join)
         self._stack.callback(self._over.set)
         self._stack.enter_context(fencing.committing_as(self._manager.keys, self.role, self.token))
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()

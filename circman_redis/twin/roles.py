@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -42,7 +41,6 @@ class Desk:
         manager: the twin's.
         events: its domain events.
         worker: who works; the actor of what is committed.
-        ids: what its commit ids begin with.
         rng: for its random choices.
         stop: set to stop.
         told: is told of each commit that was acknowledged, with the units that it took out of stock.
@@ -54,7 +52,6 @@ class Desk:
     manager: StateManager
     events: DomainEvents
     worker: str
-    ids: str
     rng: random.Random
     stop: threading.Event
     told: Callable[[Commit, str, Mapping[str, int]], None]
@@ -62,7 +59,7 @@ class Desk:
     journal: Journal | None = None
     steps: int = 60
     simulated: str = ""  # the position of the state that was, last
-    _numbers: Any = field(default_factory=lambda: itertools.count(1))
+    done: int = 0  # what was committed, and said
 
     def commit(
         self, send: Callable[..., Commit], change: Mapping[str, Any], taken: Mapping[str, int] = EMPTY
@@ -76,8 +73,10 @@ class Desk:
 
         Raises:
             StoreUnavailable: it is not known, and there is no more time.
+            RetryExpired: it is not known, and nobody can tell any more.
         """
-        commit_id = f"{self.ids}/{next(self._numbers)}"
+        # One that says when it was made: said again after it was forgotten, it is refused and not made twice.
+        commit_id = self.manager.new_commit_id()
         while True:
             try:
                 made = self._logged(send, change, commit_id)
@@ -85,6 +84,7 @@ class Desk:
                 if self.stop.wait(AGAIN):
                     raise
             else:
+                self.done += 1
                 self.told(made, commit_id, taken)
                 return made
 
@@ -185,6 +185,7 @@ def simulation(desk: Desk, now: Snapshot) -> None:
     found = SimulationEngine().run_ensemble(SMALL_ENSEMBLE, desk.steps, now, _parameters(now.state))
     desk.events.publish("simulation_result", found.summary(), actor=desk.worker)
     desk.simulated = now.position
+    desk.done += 1
 
 
 def _of_line(**readings: Any) -> Callable[[State], State]:

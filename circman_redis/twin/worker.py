@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import random
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +28,12 @@ log = logging.getLogger("circman_redis.twin")
 
 GLANCE = 0.1
 """Seconds between two looks at whether to stop."""
+
+AGAIN = 1.0
+"""Seconds until a monitor that failed begins anew."""
+
+LONGEST = 2000
+"""Characters of an error that are published."""
 
 
 def _nobody(*_: object) -> None:
@@ -148,24 +153,21 @@ class TwinWorker:
                 over.wait(min(1.0, self.config.ttl / 3))
 
     def _observe(self, events: DomainEvents, over: threading.Event) -> None:
-        for _ in ticks(1.0, over):
+        observer = ThresholdObserver(self._manager, events, actor=self.config.name)
+        for _ in ticks(AGAIN, over):
             try:
                 Thresholds(self._manager, events).add(*self.config.rules, actor=self.config.name)
+                observer.run(over)
             except CircmanError as error:
                 self._report(ROLES["monitor"], events, error)
-            else:
-                break
-        ThresholdObserver(self._manager, events, actor=self.config.name).run(over)
 
     def _desk(self, role: Role, events: DomainEvents, over: threading.Event) -> Desk:
         # Random choices for a show and for load: nothing depends on them being secret.
         rng = random.Random(None if self.config.seed is None else f"{self.config.seed} {role.name}")  # noqa: S311
-        run = f"{self.config.name}/{role.name}/{time.time_ns():x}"
         return Desk(
             self._manager,
             events,
             self.config.name,
-            run,
             rng,
             over,
             self._told_of,
@@ -179,24 +181,30 @@ class TwinWorker:
         while not lease.take():
             if desk.stop.wait(min(1.0, self.config.ttl / 3)):
                 return
-        with lease:
-            self._turns(role, desk)
+        with lease.kept():
+            self._turns(role, desk, lease)
 
-    def _turns(self, role: Role, desk: Desk) -> None:
+    def _turns(self, role: Role, desk: Desk, lease: Lease | None = None) -> None:
         for _ in ticks(1 / self.config.rate, desk.stop):
+            if lease and not lease.held:  # a turn may have nothing to commit, and so nobody to tell it
+                return
+            before = desk.done
             try:
                 roles.take_turn(desk, role)
-            except LeaseLost:
+            except (LeaseLost, ModuleNotFoundError):
                 raise
-            except CircmanError as error:
+            except Exception as error:  # noqa: BLE001 - whatever somebody wrote into the state: until it is mended
+                if desk.stop.is_set():
+                    return
                 self._report(role, desk.events, error)
             else:
-                if self._troubles.ends(role.name):
+                if desk.done > before and self._troubles.ends(role.name):
                     log.info("worker %r: the role %r goes on", self.config.name, role.name)
 
-    def _report(self, role: Role, events: DomainEvents, error: CircmanError) -> None:
-        if not self._troubles.begins(role.name, str(error)):
+    def _report(self, role: Role, events: DomainEvents, error: Exception) -> None:
+        why = str(error) if isinstance(error, CircmanError) else f"{type(error).__name__}: {error}"
+        if not self._troubles.begins(role.name, why):
             return
-        log.warning("worker %r: the role %r fails, trying again: %s", self.config.name, role.name, error)
+        log.warning("worker %r: the role %r fails, trying again: %s", self.config.name, role.name, why)
         with suppress(CircmanError):  # it is in the log
-            events.publish("error", {"source": role.name, "error": str(error)}, actor=self.config.name)
+            events.publish("error", {"source": role.name, "error": why[:LONGEST]}, actor=self.config.name)
