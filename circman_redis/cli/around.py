@@ -69,26 +69,26 @@ def events_command(
     On a terminal a line each, else one JSON object per line. What its commits changed is for `watch`.
     """
     from circman_redis.cli._around import around  # noqa: PLC0415 - imports redis
-    from circman_redis.events import Heartbeat  # noqa: PLC0415
+    from circman_redis.events import Heartbeat, HistoryGap  # noqa: PLC0415
 
     with around(target) as (_, events):
         heartbeat, begin = (1.0, timeout) if follow else (None, 0.0)
         with events.subscribe(since or 0, kinds=kinds or None, timeout=begin, heartbeat=heartbeat) as following:  # type: ignore[arg-type]
-            for one in following:
+            for number, one in enumerate(following):
                 if isinstance(one, Heartbeat):
                     check_reader()
-                else:
+                elif not (isinstance(one, HistoryGap) and number == 0 and since is None):  # nobody asked for those
                     _tell(one)
 
 
 def _tell(one: Happening) -> None:
     from circman_redis.twin.domain import DomainEvent  # noqa: PLC0415 - imports redis
     from circman_redis.view.happenings import happening_line  # noqa: PLC0415
-    from circman_redis.view.words import printable  # noqa: PLC0415
+    from circman_redis.view.words import incident, printable  # noqa: PLC0415
 
     if not on_terminal():
         emit_value(one.to_json())
     elif isinstance(one, DomainEvent):
         click.echo(printable(happening_line(one)))
     else:
-        note(str(one))
+        note(incident(one))

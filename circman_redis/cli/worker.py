@@ -58,7 +58,7 @@ def worker_command(
 
     constants = ConstantsService()
     logging.basicConfig(level=constants.get_digital_twin_config().log_level, format="%(asctime)s %(message)s")
-    name = name or f"{'-'.join(roles)}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+    name = name or f"{'-'.join(roles)}-{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(2)}"
     config = WorkerConfig(name, roles, rate=rate, ttl=ttl, seed=seed, rules=constants.get_thresholds())
     stop, begun, commits = threading.Event(), time.monotonic(), 0
 
