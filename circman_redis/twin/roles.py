@@ -177,8 +177,9 @@ def materials(desk: Desk, now: Snapshot) -> None:
 
 
 def simulation(desk: Desk, now: Snapshot) -> None:
-    """Simulates the twin from its state on, and says what would become of it; once for each state."""
-    if now.position == desk.simulated or not now.version:
+    """Simulates the twin from its state on, and says what would become of it; once for each state that has a line."""
+    has_line = now.state.get("production_line") or now.state.get("materials")
+    if now.position == desk.simulated or not has_line:
         return
     from circman_redis.twin.simulation import SimulationEngine  # noqa: PLC0415 - numpy is an extra
 

@@ -146,7 +146,8 @@ class TwinWorker:
                     self._while_held(role, desk)
                 else:
                     self._turns(role, desk)
-            except LeaseLost:  # it was logged by whoever kept it; somebody else has it, so this one stands by
+            except LeaseLost as error:  # somebody else has it, so this one stands by
+                log.warning("worker %r stands by: %s", self.config.name, error)
                 over.wait(GLANCE)
             except CircmanError as error:
                 self._report(role, events, error)

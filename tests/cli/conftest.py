@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from circman_redis.cli import _output, admin, audit, doctor, info, reading, repair, watch
+from circman_redis.cli import _output, admin, around, audit, doctor, info, reading, repair, watch, worker
 from circman_redis.cli._group import cli
 from tests.servers import Server
 
@@ -47,7 +47,7 @@ def run(environment: None) -> Run:
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody looks at stdout, on a screen that is wide enough for the tests."""
-    for module in (_output, admin, audit, doctor, info, reading, repair, watch):
+    for module in (_output, admin, around, audit, doctor, info, reading, repair, watch, worker):
         monkeypatch.setattr(module, "on_terminal", lambda: True)
     monkeypatch.setenv("COLUMNS", "150")
 
