@@ -170,8 +170,7 @@ def decided(domain: FrozenState, rule: ThresholdRule, turn: Turn) -> State | Non
         return None
     facts = {"epoch": turn.moment.epoch, "version": turn.moment.version, "committed_at": turn.moment.committed_at}
     kind: Kind = "threshold_breached" if turn.breached else "threshold_cleared"
-    value = resolve(turn.moment.state, rule.pointer, MISSING)
-    seen = {"value": thaw(value)} if value is not MISSING and _is_told(value) else {}
+    seen = _seen(resolve(turn.moment.state, rule.pointer, MISSING))
     since = {"since": turn.since} if turn.since else {}
     return {
         "thresholds": {rule.name: {"breached": turn.breached, **facts}},
@@ -239,10 +238,13 @@ def rule_json(rule: ThresholdRule) -> State:
     return {**rule.model_dump(exclude={"name", "value"}), "value": thaw(rule.value)}
 
 
-def _is_told(value: Any) -> bool:
-    """Whether a value fits into an event, which has limits of its own, and stands deeper there."""
+def _seen(value: Any) -> State:
+    """What an event says of a value: an event has limits of its own, and the value stands deeper there."""
+    if value is MISSING:
+        return {}
     text = encode(value, what="value", root="any")
-    return len(text) <= LONGEST_VALUE and text.count(b"{") + text.count(b"[") <= MOST_NESTED
+    fits = len(text) <= LONGEST_VALUE and text.count(b"{") + text.count(b"[") <= MOST_NESTED
+    return {"value": thaw(value)} if fits else {"value_omitted": True}
 
 
 def rule_facts(rule: ThresholdRule) -> dict[str, Any]:

@@ -37,6 +37,8 @@ def _cleared(data: Mapping[str, Any]) -> str:
 
 
 def _value(data: Mapping[str, Any]) -> str:
+    if data.get("value_omitted"):
+        return "long"
     return brief(data["value"], _LONGEST) if "value" in data else "not there"
 
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from circman_redis import StateManager, StateValidationError, UsageError
+from circman_redis import LeaseLost, StateManager, StateValidationError, UsageError
 from circman_redis.events import HistoryGap, StateRolledBack
 from circman_redis.twin.branches import fork
 from circman_redis.twin.domain import KINDS, DomainEvent, DomainEvents, Happening
+from circman_redis.twin.leases import Lease, holders
 from tests.servers import Server, contents
 
 
@@ -120,6 +121,28 @@ def test_a_decision_is_made_once(events: DomainEvents) -> None:
 
 def _counted(number: int) -> dict[str, object]:
     return {"n": number, "events": [{"kind": "error", "data": {"n": number}}]}
+
+
+def test_the_same_is_decided_and_said_twice(events: DomainEvents) -> None:
+    """Also where what was decided first was undone without a word."""
+    for _ in range(2):
+        events.decide(lambda state: None if state.get("n") == 7 else _counted(7))
+        events.manager.update_state({"n": None})
+    assert said(list(events.get_events())) == [7, 7]
+    assert said(list(events.subscribe(since=0, timeout=0.2))) == [7, 7]
+
+
+def test_who_lost_a_role_says_nothing_in_it(twin: StateManager, events: DomainEvents) -> None:
+    """What is said carries the role's token, as commits do; and to delete what was said leaves the roles."""
+    with Lease(twin, "line", "a"):
+        say(events, 1)
+        assert Lease(twin, "line", "a").take()
+        for say_it in (lambda: say(events, 2), lambda: events.decide(lambda state: _counted(3))):
+            with pytest.raises(LeaseLost, match="line"):
+                say_it()
+    assert said(list(events.get_events())) == [1]
+    events.manager.delete()
+    assert [one.role for one in holders(twin)] == ["line"]
 
 
 def test_the_log_is_capped_and_says_so(events: DomainEvents) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from circman_redis import StateManager, UsageError, protocol
+from circman_redis.timestamps import microseconds, parse_timestamp
 from circman_redis.twin.domain import DomainEvents
 from circman_redis.twin.presence import Presence, Worker, workers
 from tests.servers import Server, wait_until
@@ -90,6 +91,31 @@ def test_one_that_is_killed_is_noticed_once(server: Server, twin: StateManager, 
         wait_until(lambda: names(twin, events) == ["a", "b"])
     mine = [one for one in happened(events) if one[1] == "killed"]
     assert mine == [("joined", "killed", ""), ("left", "killed", "vanished")]
+
+
+def test_one_that_stops_is_never_said_to_have_vanished(twin: StateManager, events: DomainEvents) -> None:
+    """However closely others look."""
+    with Presence(twin, events, "a", ttl=0.03), Presence(twin, events, "b", ttl=0.03):
+        for _ in range(100):
+            with Presence(twin, events, "c", ttl=60):
+                pass
+    assert {why for kind, name, why in happened(events) if name == "c"} == {"", "stopped"}
+
+
+def test_what_another_says_under_its_name_stays(server: Server, twin: StateManager, events: DomainEvents) -> None:
+    """That one has taken the name while this one left."""
+    with server.client() as client:
+        with Presence(twin, events, "a", ttl=60):
+            client.set(twin.keys.worker("a"), "another's")
+        assert client.get(twin.keys.worker("a")) == b"another's"
+
+
+def test_when_it_joined_is_told_by_the_servers_clock(twin: StateManager, events: DomainEvents) -> None:
+    """So of two workers of one name, on machines whose clocks differ, the one that came first is the older one."""
+    before = twin.run(protocol.server_time())
+    with Presence(twin, events, "a"):
+        (found,) = workers(twin, events)
+    assert before <= microseconds(parse_timestamp(found.started)) <= twin.run(protocol.server_time())
 
 
 def test_nobody_is_left_to_notice(server: Server, twin: StateManager, events: DomainEvents) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -173,6 +174,46 @@ def test_observers_that_are_killed_again_and_again(server: Server, twin: StateMa
         for one in observers:
             one.kill()
             one.wait()
+
+
+def test_one_that_sleeps_while_the_twin_is_deleted(server: Server, twin: StateManager, events: DomainEvents) -> None:
+    """Wakes up among commits that are no more, and breaches nothing by them."""
+    Thresholds(twin, events).set(HOT)
+    wanted: list[tuple[bool, int]] = []
+    sleeper = subprocess.Popen([sys.executable, "-c", OBSERVER, server.url, twin.twin])
+    try:
+        with observed(twin, events):
+            for _ in range(5):
+                version = twin.update_state({"t": 90.0}).version
+                wanted.append((True, version))
+                come(events, wanted)
+                sleeper.send_signal(signal.SIGSTOP)
+                twin.update_many([{"t": 90.0 + n} for n in range(20)])
+                twin.delete(branches=False)
+                wanted.append((False, 0))
+                come(events, wanted)
+                sleeper.send_signal(signal.SIGCONT)
+        twin.set_state({"t": 90.0})  # for the sleeper alone: which gets to it behind all that was before
+        wanted.append((True, 1))
+        come(events, wanted)
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+
+
+def test_a_state_as_large_as_one_can_be(twin: StateManager, events: DomainEvents) -> None:
+    """Can be watched as a whole."""
+    whole = ThresholdRule(name="whole", pointer="", comparison="not_equal", value={})
+    Thresholds(twin, events).set(whole)
+    with observed(twin, events):
+        come(events, [(True, 1)])
+        twin.delete(branches=False)
+        come(events, [(True, 1), (False, 0)])
+        deep: object = 1
+        for _ in range(62):
+            deep = [deep]
+        twin.set_state({"deep": deep, "text": "x" * 1_000_000})
+        come(events, [(True, 1), (False, 0), (True, 1)])
 
 
 def test_a_server_that_is_away(own_server: Server, twin_id: str) -> None:

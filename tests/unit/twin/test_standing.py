@@ -191,6 +191,30 @@ def test_which_comes_after_which() -> None:
     assert not how.precedes(moment(1, 0, seconds=2, epoch="d"))  # somebody is behind
 
 
+def test_what_a_deletion_cleared_is_not_breached_by_who_is_behind() -> None:
+    """Its commits came before; what is committed to the next twin comes after."""
+    log = Log(HOT)
+    log.decide(Watch(HOT).judge(Standing(), moment(5, 90.0))[0][0])
+    gone = moment(0, None, seconds=8.5, epoch="")
+    how = Standing.of(log.domain, "hot")
+    log.decide(Watch(HOT).judge(how, gone, void=True)[0][0])
+    how = Standing.of(log.domain, "hot")
+    assert Watch(HOT).judge(how, moment(8, 90.0))[0] == []
+    assert Watch(HOT).judge(how, gone)[0] == []
+    assert log.decide(Watch(HOT).judge(how, moment(1, 90.0, seconds=9, epoch="f"))[0][0])
+    assert log.said == [(True, 5), (False, 0), (True, 1)]
+
+
+@pytest.mark.parametrize("value", ["x" * 3000, [[]] * 40, {str(n): {} for n in range(40)}])
+def test_a_long_value_is_not_told(value: object) -> None:
+    """An event has limits, as the state has; and the value stands deeper there."""
+    other = HOT.model_copy(update={"comparison": "not_equal", "value": 1, "hysteresis": 0.0})
+    log = Log(other)
+    log.decide(Watch(other).judge(Standing(), moment(1, value))[0][0])
+    data = log.domain["events"][0]["data"]
+    assert (data["value_omitted"], "value" in data) == (True, False)
+
+
 def test_a_breach_that_does_not_count_yet_ends_with_its_epoch() -> None:
     rule = HOT.model_copy(update={"minimum_duration": 1.0})
     _, watch = Watch(rule).judge(Standing(), moment(1, 90.0))
