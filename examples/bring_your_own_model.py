@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import threading
 from typing import Annotated, Literal
 
 import numpy as np
@@ -13,7 +12,7 @@ from circman_redis.twin.core import DigitalTwin
 from circman_redis.twin.models import Step
 from circman_redis.twin.simulation import SimulationEngine
 from circman_redis.twin.threshold_rule import ThresholdRule
-from circman_redis.twin.thresholds import ThresholdObserver, Thresholds
+from circman_redis.twin.thresholds import ThresholdObserver
 
 TWIN = "battery"
 CAPACITY, POWER = 200.0, -80.0  # kWh, kW
@@ -77,16 +76,12 @@ with StateManager(TWIN, model=Battery) as manager, DigitalTwin(state_manager=man
     # A threshold: raised once and cleared once, however many observers there are. Between 40 and 45 it stays as it was.
     pointer = "/modules/a/temperature"
     hot = ThresholdRule(name="module-a-hot", pointer=pointer, comparison="greater_than", value=45, hysteresis=5)
-    Thresholds(manager, twin.events).set(hot)
-    stop = threading.Event()
-    observer = threading.Thread(target=ThresholdObserver(manager, twin.events).run, args=(stop,))
-    with twin.events.subscribe(kinds=["threshold_breached", "threshold_cleared"], timeout=30) as happened:
-        observer.start()
+    twin.thresholds.set(hot)
+    turning = twin.events.subscribe(kinds=["threshold_breached", "threshold_cleared"], timeout=30)
+    with ThresholdObserver(manager, twin.events), turning:
         for reading in (44.0, 46.5, 43.0, 47.0, 39.5):
             twin.update({"modules": {"a": {"temperature": reading}}})
-        turns = [next(happened), next(happened)]
-    stop.set()
-    observer.join()
+        turns = [next(turning), next(turning)]
     told = [(turn.kind, turn.data["value"]) for turn in turns]
     assert told == [("threshold_breached", 46.5), ("threshold_cleared", 39.5)]
     for turn in turns:

@@ -119,7 +119,8 @@ def main() -> None:
     assert (kept, shared) == (0, report["past states"])
     print(f"another process knows of {kept} past states with the one, and of {shared} with the other")
 
-    # Of the parts around the state it may use all, some, or none: here sources, and an operator who is answered.
+    # And rules bind every writer, where a dict takes what it is given. Of the parts around the state it may use all,
+    # some, or none: here a source of data, and an operator who is answered.
     with StateManager(TWIN) as states, DigitalTwin(state_manager=states) as twin:
         twin.register_source("oven", lambda: {"production_line": {"temperature": 62.0}})
         twin.update()

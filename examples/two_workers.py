@@ -12,8 +12,8 @@ from circman_redis.twin.presence import Presence, workers
 
 TWIN = "two-workers"
 PARTS = {"line": "production_line", "weather": "environment"}  # worker -> the part of the state that its sensor reads
-PATIENCE = 2.0  # seconds without a word after which a worker counts as gone, and its role is free
-CONFIG = TwinConfig(name=TWIN, update_frequency=10, log_level="ERROR")
+PATIENCE = 3.0  # seconds without a word after which a worker counts as gone, and its role is free
+CONFIG = TwinConfig(update_frequency=10, log_level="ERROR")
 
 
 def work(name: str) -> None:
