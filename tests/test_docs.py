@@ -16,9 +16,11 @@ import pytest
 
 from benchmarks import headlines
 from benchmarks.measure import Line
-from circman_redis import ModelMismatch, StateValidationError
+from circman_redis import ModelMismatch, StateManager, StateValidationError
 
 ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+LEAVE_THEIR_TWIN = {"quickstart.py", "several_writers.py", "following.py"}
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "lua").glob("*.md")])
 
 # For machines without a redis-cli: the same commands, over redis-py.
@@ -85,13 +87,22 @@ def test_command_lines_run(somewhere: Path) -> None:
     assert "redis.call('LPUSH'" in (somewhere / "commit.lua").read_text()
 
 
-@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_examples_run(example: Path, somewhere: Path) -> None:
-    """Twice: the second time they meet what the first one left."""
+    """Twice: the second time they meet what the first one left, where they leave anything."""
     for _ in range(2):
         run = subprocess.run([sys.executable, "-W", "error", example], capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stderr
         assert run.stdout
+    with StateManager("nobody") as manager:
+        twins = {key.decode().split("}")[0].removeprefix("circman:{") for key in manager.client.scan_iter()}
+    assert twins == ({example.stem.replace("_", "-")} if example.name in LEAVE_THEIR_TWIN else set())
+
+
+def test_the_readme_lists_the_examples() -> None:
+    """Each once, with what it shows."""
+    listed = re.findall(r"^- \[`(\w+\.py)`\]\(examples/\1\): ", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == [example.name for example in EXAMPLES]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -178,7 +178,8 @@ class DigitalTwin:
     ) -> SimulationResult:
         """Simulates the twin from its current state on, touching nothing; needs the extra ``twin``.
 
-        The summary of the result is published as a domain event, ``simulation_result``.
+        The summary of the result is published as a domain event, ``simulation_result``; but not of a branch, which has
+        none.
 
         Args:
             steps: how many; None for the configuration's.
@@ -210,7 +211,7 @@ class DigitalTwin:
 
     def _publish_result(self, result: SimulationResult) -> None:
         try:
-            self.events.publish("simulation_result", result.summary())
+            self.rounds.publish("simulation_result", result.summary())
         except CircmanError as error:  # the result is there all the same
             log.warning("twin %r: a simulation's result could not be published: %s", self.config.name, error)
 

@@ -64,7 +64,7 @@ class Rounds:
     def __init__(self, manager: StateManager) -> None:
         self.manager = manager
         self.sources = Sources()
-        self._reports = SourceReports(manager.twin, self._publish)
+        self._reports = SourceReports(manager.twin, self.publish)
         self._events: DomainEvents | None = None
         self._making_events = threading.Lock()
         self._lock = threading.Lock()
@@ -97,6 +97,11 @@ class Rounds:
     def is_own(self, position: str) -> bool:
         """Whether a commit is one of these rounds', of those that were made lately."""
         return position in self._own
+
+    def publish(self, kind: str, data: dict[str, Any]) -> None:
+        """Says that something happened to the twin; a branch has no domain events, and nothing is said of it."""
+        if "@" not in self.manager.twin:
+            self.events.publish(cast("Kind", kind), data)
 
     def close(self) -> None:
         """Gives back the connections of the domain events; they are made again where they are needed."""
@@ -271,6 +276,3 @@ class Rounds:
             raise
         self._unsure = None
         return commit
-
-    def _publish(self, kind: str, data: dict[str, Any]) -> object:
-        return self.events.publish(cast("Kind", kind), data)

@@ -333,17 +333,30 @@ def test_a_check_of_the_whole_blames_the_one_whose_data_break_it(server: Server,
 
 
 def test_an_event_that_cannot_be_published_breaks_nothing(twin: DigitalTwin, caplog: pytest.LogCaptureFixture) -> None:
-    """A branch has no domain events: the update is made all the same, and that is logged."""
+    """Something else wrote where the domain events are: the update is made all the same, and that is logged."""
+    twin.initialize(STATE)
+    twin.events.publish("error", {"source": "old", "error": "none"})
+    twin.state_manager.client.set(twin.events.manager.keys.state, "junk")
+    twin.register_source("bad", no_sensor)
+    twin.register_source("good", lambda: {"system_status": "running"})
+    assert twin.update() is not None
+    assert twin.update() is None
+    assert twin.simulate(2).states
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("could not be published: twin" in one for one in said) == 2
+
+
+def test_nothing_is_said_of_a_branch(twin: DigitalTwin, caplog: pytest.LogCaptureFixture) -> None:
+    """It has no domain events, and that is nothing to warn of; that a source fails is in the log."""
     twin.initialize(STATE)
     branch = twin.fork("what-if")
     with branch.manager, DigitalTwin(state_manager=branch.manager) as what_if:
         what_if.register_source("bad", no_sensor)
-        what_if.register_source("good", lambda: {"system_status": "running"})
-        assert what_if.update() is not None
-        assert what_if.update() is None
+        assert what_if.update({"system_status": "trial"}) is not None
         assert what_if.simulate(2).states
-    said = [record.getMessage() for record in caplog.records]
-    assert sum("could not be published: twin" in one for one in said) == 2
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == [f"twin '{branch.manager.twin}': the source 'bad' fails: OSError(5, 'no sensor')"]
+    assert twin.events.get_events() == []
 
 
 # --- around the state ------------------------------------------------------------------------------------------------
