@@ -8,11 +8,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from circman_redis import StateManager
-from circman_redis.twin.core import DigitalTwin
-from circman_redis.twin.models import Step
-from circman_redis.twin.simulation import SimulationEngine
-from circman_redis.twin.threshold_rule import ThresholdRule
-from circman_redis.twin.thresholds import ThresholdObserver
+from circman_redis.twin import DigitalTwin, SimulationEngine, Step, ThresholdObserver, ThresholdRule
 
 TWIN = "battery"
 CAPACITY, POWER = 200.0, -80.0  # kWh, kW

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from circman_redis import StateManager
-from circman_redis.twin.core import DigitalTwin
-from circman_redis.twin.interface import HumanInterface
+from circman_redis.twin import DigitalTwin, HumanInterface
 
 TWIN = "host"
 State = dict[str, Any]

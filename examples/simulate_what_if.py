@@ -1,8 +1,7 @@
 """What if the line ran cooler? A branch tries it out, and is merged back; a second one meets a conflict."""
 
 from circman_redis import BranchConflict, StateManager
-from circman_redis.twin.core import DigitalTwin
-from circman_redis.twin.simulation import SimulationEngine
+from circman_redis.twin import DigitalTwin, SimulationEngine
 
 STEPS, RUNS, SEED = 240, 50, 7  # four hours in steps of a minute; one seed, so the two differ by what is changed alone
 DEFECTS, RATE = "/production_line/defect_rate", "/production_line/production_rate"

@@ -5,10 +5,7 @@ import multiprocessing
 import threading
 
 from circman_redis import StateManager
-from circman_redis.twin.config import TwinConfig
-from circman_redis.twin.core import DigitalTwin
-from circman_redis.twin.leases import Lease, holders
-from circman_redis.twin.presence import Presence, workers
+from circman_redis.twin import DigitalTwin, Lease, Presence, TwinConfig, holders, workers
 
 TWIN = "two-workers"
 PARTS = {"line": "production_line", "weather": "environment"}  # worker -> the part of the state that its sensor reads

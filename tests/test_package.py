@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import circman_redis
-from circman_redis import StateManager
+from circman_redis import StateManager, twin
 from tests.servers import Server, wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +65,17 @@ def test_the_front_door_has_every_public_name_and_nothing_else() -> None:
     assert set(circman_redis.__all__) == {*circman_redis._HOME_OF, "__version__"}
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         circman_redis.nothing  # noqa: B018 - the access is the test
+
+
+def test_the_names_around_the_state_are_those_that_there_are() -> None:
+    """Each can be had from circman_redis.twin, and none is imported before."""
+    for name in twin.__all__:
+        assert getattr(twin, name).__module__.startswith("circman_redis.twin.")
+    assert set(twin.__all__) == set(twin._HOME_OF)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        twin.nothing  # noqa: B018 - the access is the test
+    code = "import sys, circman_redis.twin; print([m for m in ('redis', 'numpy', 'pydantic') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
