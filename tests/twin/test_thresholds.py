@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -13,6 +14,7 @@ import pytest
 
 from circman_redis import StateManager
 from circman_redis.events import StateRolledBack
+from circman_redis.timestamps import microseconds, parse_timestamp
 from circman_redis.twin.domain import DomainEvent, DomainEvents
 from circman_redis.twin.threshold_rule import ThresholdRule
 from circman_redis.twin.thresholds import ThresholdObserver, Thresholds
@@ -53,9 +55,10 @@ def observed(twin: StateManager, events: DomainEvents, observers: int = 1) -> It
         yield
 
 
-def turns(events: DomainEvents) -> list[tuple[bool, int]]:
+def turns(events: DomainEvents, name: str | None = None) -> list[tuple[bool, int]]:
     kinds = ("threshold_breached", "threshold_cleared")
-    return [(one.kind == kinds[0], one.data.get("version", 0)) for one in events.get_events(kinds=kinds)]
+    found = [one for one in events.get_events(kinds=kinds) if name in {None, one.data["threshold"]}]
+    return [(one.kind == kinds[0], one.data.get("version", 0)) for one in found]
 
 
 def come(events: DomainEvents, wanted: list[tuple[bool, int]]) -> None:
@@ -199,6 +202,49 @@ def test_one_that_sleeps_while_the_twin_is_deleted(server: Server, twin: StateMa
     finally:
         sleeper.kill()
         sleeper.wait()
+
+
+def test_several_rules_and_thousands_of_commits(server: Server, twin: StateManager, events: DomainEvents) -> None:
+    """While observers are killed: of each rule what one would have said; some last, some turn with each commit."""
+    rules = [
+        HOT,
+        HOT.model_copy(update={"name": "edge", "hysteresis": 0.0}),
+        HOT.model_copy(update={"name": "lasting", "hysteresis": 0.0, "minimum_duration": 0.02}),
+        HOT.model_copy(update={"name": "long", "minimum_duration": 0.2}),
+    ]
+    for manager in (twin, events.manager):
+        manager.set_history_length(100_000)
+    Thresholds(twin, events).set(*rules)
+    chance = random.Random()
+    observers = [start_observer(server, twin) for _ in range(3)]
+    try:
+        for number in range(60):
+            values = [chance.choice([20.0, 74.0, 76.0, 79.0, 81.0, 95.0]) for _ in range(chance.choice([1, 5, 50]))]
+            twin.update_many([{"t": value} for value in values])
+            time.sleep(chance.choice([0.0, 0.001, 0.03, 0.3]))
+            if number % 15 == 14:
+                observers[-3].kill()
+                observers.append(start_observer(server, twin))
+        twin.update_state({"t": 20.0})
+        entries = twin.get_commits()[::-1]
+        values = [entry.state["t"] for entry in entries]
+        times = [microseconds(parse_timestamp(entry.committed_at)) / 1e6 for entry in entries]
+        assert len(values) > 500
+        for rule in rules:
+            wanted = expected(values, times, rule)
+            try:
+                wait_until(lambda rule=rule, wanted=wanted: turns(events, rule.name) == wanted)
+            except AssertionError:
+                assert turns(events, rule.name) == wanted
+            assert wanted
+    finally:
+        for one in observers:
+            one.kill()
+            one.wait()
+
+
+def start_observer(server: Server, twin: StateManager) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", OBSERVER, server.url, twin.twin])
 
 
 def test_a_state_as_large_as_one_can_be(twin: StateManager, events: DomainEvents) -> None:
