@@ -276,7 +276,7 @@ def check_trunk(twin: str) -> None:
 class Decision:
     """What ``modify`` takes, of a function that returns a merge patch or None: again and again, until it is made.
 
-        What is committed is what differs. So what was said before, word for word, is forgotten first, by another commit.
+    What is committed is what differs. So what was said before, word for word, is forgotten first, by another commit.
 
     Args:
         change: the function.
