@@ -150,13 +150,13 @@ class ThresholdObserver:
         Raises:
             StateError: the twin, or what stands beside its events, is not what commits made.
         """
-        with self._events.mirror() as domain:
-            while not stop.is_set():
-                try:
+        while not stop.is_set():
+            try:
+                with self._events.mirror() as domain:
                     self._observe(domain, stop)
-                except (StoreError, StateConflict, WaitTimeout) as error:
-                    log.warning("twin %r: no thresholds are judged, trying again: %s", self._manager.twin, error)
-                    stop.wait(AGAIN)
+            except (StoreError, StateConflict, WaitTimeout) as error:
+                log.warning("twin %r: no thresholds are judged, trying again: %s", self._manager.twin, error)
+                stop.wait(AGAIN)
 
     def _observe(self, domain: Mirror, stop: threading.Event) -> None:
         self._watches, self._last, self._due = {}, None, {}

@@ -275,6 +275,11 @@ def test_a_server_that_is_away(own_server: Server, twin_id: str) -> None:
             twin.update_state({"t": 20.0})
             twin.update_state({"t": 90.0})
             come(events, [(True, 2), (False, 3), (True, 4)])
+        own_server.kill()
+        with observed(twin, events):  # who begins while there is none
+            own_server.start()
+            twin.update_state({"t": 20.0})
+            come(events, [(True, 2), (False, 3), (True, 4), (False, 5)])
 
 
 def _following(events: DomainEvents) -> Callable[[], list[str]]:
