@@ -48,9 +48,8 @@ class Readings:
                 if value is not None:
                     watched.setdefault(section, {})[name] = value
             self.moments.append(Moment(self.epoch, entry.version, entry.committed_at, freeze(watched)))
-            name, _, rest = (entry.id or "").partition("/")
-            if rest.startswith("production/"):
-                self._moved.append((name, entry.version))
+            if (entry.id or "").endswith("/production"):
+                self._moved.append((str(entry.actor), entry.version))
             yield entry
 
     def expected(self) -> list[Turn]:

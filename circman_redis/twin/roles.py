@@ -41,6 +41,7 @@ class Desk:
         manager: the twin's.
         events: its domain events.
         worker: who works; the actor of what is committed.
+        role: as what; the end of the ids of what is committed.
         rng: for its random choices.
         stop: set to stop.
         told: is told of each commit that was acknowledged, with the units that it took out of stock.
@@ -52,6 +53,7 @@ class Desk:
     manager: StateManager
     events: DomainEvents
     worker: str
+    role: str
     rng: random.Random
     stop: threading.Event
     told: Callable[[Commit, str, Mapping[str, int]], None]
@@ -76,7 +78,7 @@ class Desk:
             RetryExpired: it is not known, and nobody can tell any more.
         """
         # One that says when it was made: said again after it was forgotten, it is refused and not made twice.
-        commit_id = self.manager.new_commit_id()
+        commit_id = f"{self.manager.new_commit_id()}/{self.role}"
         while True:
             try:
                 made = self._logged(send, change, commit_id)

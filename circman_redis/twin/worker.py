@@ -169,6 +169,7 @@ class TwinWorker:
             self._manager,
             events,
             self.config.name,
+            role.name,
             rng,
             over,
             self._told_of,

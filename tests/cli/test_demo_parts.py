@@ -177,7 +177,9 @@ def moved(values: list[float], ids: list[str]) -> Readings:
     readings = Readings([HOT], "e")
     commits = enumerate(zip(values, ids, strict=True), 1)
     entries = [
-        HistoryEntry(n, None, f"t{n}", "merge", None, commit_id, {}, {"production_line": {"temperature": value}})
+        HistoryEntry(
+            n, None, f"t{n}", "merge", commit_id[0], commit_id, {}, {"production_line": {"temperature": value}}
+        )
         for n, (value, commit_id) in commits
     ]
     assert list(readings.of(entries[::-1])) == entries[::-1]
@@ -199,7 +201,7 @@ def test_what_should_have_been_said_of_thresholds() -> None:
 
 def test_who_moved_the_line_from_when_to_when() -> None:
     """Two at once would take turns."""
-    ids = ["a/production/x/1", "b/quality/x/1", "a/production/x/2", "b/production/x/1", "a/production/x/3"]
+    ids = ["a.1/production", "b.2/quality", "a.3/production", "b.4/production", "a.5/production"]
     assert moved([20.0] * 5, ids).movers() == [("a", 1, 3), ("b", 4, 4), ("a", 5, 5)]
 
 
