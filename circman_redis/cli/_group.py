@@ -31,6 +31,8 @@ COMMANDS = {
     "workers": ("worker", "List the workers of the twin."),
     "thresholds": ("around", "List the thresholds of the twin, and how they stand."),
     "events": ("around", "Print what happened around the twin."),
+    "fork": ("branches", "Make a what-if branch of the twin."),
+    "merge-back": ("branches", "Commit to the twin what a branch changed."),
     "export": ("reading", "Write the state to a file, and print its path."),
     "import": ("writing", "Commit the state in an exported file."),
     "backup": ("backup", "Write twins to a file, with history and model."),

@@ -17,6 +17,8 @@ from circman_redis.view.words import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from circman_redis.patch import Change
+
 _LONGEST_COLOURED = 200_000  # characters: beyond that, colours take longer than anyone looks
 
 
@@ -114,3 +116,18 @@ def check_reader() -> None:
     pipe.register(descriptor, 0)
     if any(what & select.POLLERR for _, what in pipe.poll(0)):
         raise BrokenPipeError
+
+
+def emit_changes(changes: Sequence[Change]) -> None:
+    """Prints what changed: on a terminal a pointer, before and after each; else one JSON array."""
+    if not on_terminal():
+        emit_value([change.to_json() for change in changes])
+        return
+    if not changes:
+        note("no difference")
+    out = console()
+    for change in (one.to_json() for one in changes):
+        out.print(printable(change["pointer"] or "(the whole state)"), style="bold", soft_wrap=True)
+        for sign, side, colour in (("-", "before", "red"), ("+", "after", "green")):
+            if side in change:
+                out.print(f"  {sign} {printable(dumps(change[side]))}", style=colour, soft_wrap=True)

@@ -11,13 +11,12 @@ import click
 from circman_redis import files, protocol
 from circman_redis.cli._json import dumps, loads
 from circman_redis.cli._options import Target, connected, example
-from circman_redis.cli._output import console, emit, emit_table, emit_value, note, on_terminal
+from circman_redis.cli._output import emit, emit_changes, emit_table, emit_value, note, on_terminal
 from circman_redis.cli._session import Session, commits, raw
 from circman_redis.codec import pretty
 from circman_redis.errors import StateError, UsageError
 from circman_redis.patch import diff, resolve, split_pointer
 from circman_redis.timestamps import format_timestamp, parse_timestamp
-from circman_redis.view.words import printable
 
 ROWS_ON_TERMINAL = 20
 
@@ -143,22 +142,7 @@ def diff_command(target: Target, old: int, new: int | None) -> None:
         before = _at_version(session, old)
         after = loads(session.run(protocol.state_text(session.keys))) if new is None else _at_version(session, new)
     changes = diff(before, after)
-    if on_terminal():
-        _print_changes([change.to_json() for change in changes])
-    else:
-        emit_value([change.to_json() for change in changes])
-
-
-def _print_changes(changes: list[dict[str, Any]]) -> None:
-
-    if not changes:
-        note("no difference")
-    out = console()
-    for change in changes:
-        out.print(printable(change["pointer"] or "(the whole state)"), style="bold", soft_wrap=True)
-        for sign, side, colour in (("-", "before", "red"), ("+", "after", "green")):
-            if side in change:
-                out.print(f"  {sign} {printable(dumps(change[side]))}", style=colour, soft_wrap=True)
+    emit_changes(changes)
 
 
 @click.command("export", epilog=example("circman-redis export backup.json"))

@@ -22,7 +22,7 @@ ROLES = ("environment", "production", "materials", "quality", "simulation", "mon
 @click.command("worker", epilog=example("circman-redis worker --role production --role quality --rate 10"))
 @click.option("--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), help="Its part; repeatable.")
 @click.option("--name", metavar="TEXT", help="Its name, the actor of its commits; else role, host and process.")
-@click.option("--rate", type=click.FloatRange(0, 1000, min_open=True), default=1.0, show_default=True, help="Turns/s.")
+@click.option("--rate", type=click.FloatRange(0, 1000, min_open=True), help="Turns/s; else the constants' frequency.")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="End after so long; else when told to.")
 @click.option(
     "--ttl",
@@ -39,7 +39,7 @@ def worker_command(
     *,
     roles: tuple[str, ...],
     name: str | None,
-    rate: float,
+    rate: float | None,
     seconds: float | None,
     ttl: float,
     seed: int | None,
@@ -57,9 +57,11 @@ def worker_command(
     from circman_redis.twin.worker import TwinWorker, WorkerConfig  # noqa: PLC0415
 
     constants = ConstantsService()
-    logging.basicConfig(level=constants.get_digital_twin_config().log_level, format="%(asctime)s %(message)s")
+    usual = constants.get_digital_twin_config()
+    logging.basicConfig(level=usual.log_level, format="%(asctime)s %(message)s")
     name = name or f"{'-'.join(roles)}-{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(2)}"
-    config = WorkerConfig(name, roles, rate=rate, ttl=ttl, seed=seed, rules=constants.get_thresholds())
+    rate, rules = rate or usual.update_frequency, constants.get_thresholds()
+    config = WorkerConfig(name, roles, rate=rate, ttl=ttl, seed=seed, steps=usual.simulation_steps, rules=rules)
     stop, begun, commits = threading.Event(), time.monotonic(), 0
 
     def count(*_: object) -> None:
