@@ -22,12 +22,6 @@ def twin(server: Server, twin_id: str) -> Iterator[StateManager]:
         yield manager
 
 
-@pytest.fixture
-def events(twin: StateManager) -> Iterator[DomainEvents]:
-    with DomainEvents(twin) as one:
-        yield one
-
-
 def said(happenings: list[Happening]) -> list[object]:
     assert all(isinstance(one, DomainEvent) for one in happenings), happenings
     return [one.data["n"] for one in happenings if isinstance(one, DomainEvent)]

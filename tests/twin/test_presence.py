@@ -36,12 +36,6 @@ def twin(server: Server, twin_id: str) -> Iterator[StateManager]:
         yield manager
 
 
-@pytest.fixture
-def events(twin: StateManager) -> Iterator[DomainEvents]:
-    with DomainEvents(twin) as one:
-        yield one
-
-
 def start(server: Server, twin: StateManager, name: str, ttl: float) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", WORKER, server.url, twin.twin, name, str(ttl)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

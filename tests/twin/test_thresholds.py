@@ -41,12 +41,6 @@ def twin(server: Server, twin_id: str) -> Iterator[StateManager]:
         yield manager
 
 
-@pytest.fixture
-def events(twin: StateManager) -> Iterator[DomainEvents]:
-    with DomainEvents(twin) as one:
-        yield one
-
-
 @contextmanager
 def observed(twin: StateManager, events: DomainEvents, observers: int = 1) -> Iterator[None]:
     with ExitStack() as stack:
