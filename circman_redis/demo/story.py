@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from circman_redis.demo import factory
 from circman_redis.demo.crew import Crew
 from circman_redis.demo.verify import Acknowledged
-from circman_redis.errors import CircmanError
+from circman_redis.errors import CircmanError, StateConflict, StateError, StoreUnavailable
 from circman_redis.manager import StateManager
 from circman_redis.twin.branches import Branch, fork
 from circman_redis.twin.interface import HumanInterface
@@ -50,23 +50,22 @@ class Story:
     _next: int = 0
 
     def go_on(self, elapsed: float) -> Iterator[str]:
-        """Does what is due; what there is to say of it.
+        """Does what is due; what there is to say of it. What a server that is away does not let it do, is done later.
 
         Args:
             elapsed: seconds since the run began.
         """
         acts = ((KILL_AT, self._kill), (FORK_AT, self._what_if))
         while self._next < len(acts) and elapsed >= acts[self._next][0] * self.seconds:
-            act = acts[self._next][1]
+            try:
+                yield from acts[self._next][1]()
+            except StoreUnavailable as error:
+                self.told = f"{BRANCH}: {error}"
+                return
+            except CircmanError as error:
+                self.failures.append(f"{BRANCH}: {error}")
+                yield self.failures[-1]
             self._next += 1
-            yield from self._guarded(act)
-
-    def _guarded(self, act: Callable[[], Iterator[str]]) -> Iterator[str]:
-        try:
-            yield from act()
-        except CircmanError as error:
-            self.failures.append(f"{act.__name__.strip('_')}: {error}")
-            yield self.failures[-1]
 
     def _kill(self) -> Iterator[str]:
         movers = [worker for worker in self.crew.workers if worker.role.kind == "production"]
@@ -79,12 +78,12 @@ class Story:
         yield f"{holder.role.name}, who moves the line, is killed (-9); {standing_by} stands by"
 
     def _what_if(self) -> Iterator[str]:
-        branch = fork(self.manager, BRANCH, actor=OPERATOR)
+        branch = self._branch()
         with branch.manager:
             before = _rate_of(branch)
             answer = HumanInterface(branch.manager).set_target(TARGET, factory.BEST, operator=OPERATOR)
             if not answer.done:
-                self.failures.append(f"{BRANCH}: {answer.error}")
+                raise (StateError if answer.violations else StoreUnavailable)(answer.error or "")
             after = _rate_of(branch)
             yield f"{BRANCH}, forked from version {branch.origin.version}: in {STEPS} steps {after:.0f} units/h at " + (
                 f"{factory.BEST} °C, and {before:.0f} at {factory.TOO_HOT} °C"
@@ -96,6 +95,13 @@ class Story:
         self.merged = Acknowledged(made.version, made.epoch, self.commit_id, OPERATOR)
         self.told = f"{BRANCH}: forked from version {branch.origin.version}, merged back as version {made.version}"
         yield f"{BRANCH} is merged back as version {made.version}"
+
+    def _branch(self) -> Branch:
+        """The branch; it may be there, where the answer to an attempt before was lost."""
+        try:
+            return fork(self.manager, BRANCH, actor=OPERATOR)
+        except StateConflict:
+            return Branch(self.manager.branch(BRANCH), self.manager)
 
 
 def _rate_of(branch: Branch) -> float:
