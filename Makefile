@@ -25,7 +25,7 @@ test: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-faults: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest tests/faults tests/fuzz $(addprefix tests/contract/test_,repair.py acl.py rights.py cluster.py) tests/twin/test_cluster.py tests/test_deployment.py --thorough $(ARGS)
+	@$(BIN)/python -m pytest tests/faults tests/fuzz tests/twin $(addprefix tests/contract/test_,repair.py acl.py rights.py cluster.py) tests/twin/test_cluster.py tests/test_deployment.py --thorough $(ARGS)
 
 fuzz: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(ARGS)

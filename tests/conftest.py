@@ -42,8 +42,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _is_slow(item: pytest.Item) -> bool:
     if item.get_closest_marker("thorough"):
         return True
-    group = item.get_closest_marker("xdist_group")
     lane = getattr(item, "callspec", None) and item.callspec.params.get("lane")  # type: ignore[attr-defined]
+    if lane == "redis" and item.get_closest_marker("bundled_first"):
+        return True
+    group = item.get_closest_marker("xdist_group")
     return group is not None and group.args[0] in SEVERAL_SERVERS and lane == "redis"
 
 

@@ -67,6 +67,7 @@ def assert_all_ended(workers: dict[str, psutil.Process]) -> None:
     wait_until(lambda: all(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in workers.values()))
 
 
+@pytest.mark.bundled_first
 def test_what_a_run_claims_is_what_stands_in_redis(server: Server) -> None:
     with demo(server.url, 2.5) as process:
         said, complaints = process.communicate()

@@ -40,6 +40,8 @@ import asyncio, sys
 from circman_redis import AsyncStateManager, LeaseLost
 from circman_redis.twin.leases import AsyncLease
 
+pytestmark = pytest.mark.bundled_first
+
 async def main(url, twin, name):
     async with AsyncStateManager(twin, url=url) as manager:
         while True:

@@ -429,6 +429,8 @@ import itertools, os, sys
 from circman_redis.twin.config import TwinConfig
 from circman_redis.twin.core import DigitalTwin
 
+pytestmark = pytest.mark.bundled_first
+
 twin_id, name, mode = sys.argv[1:]
 count = itertools.count(1)
 

@@ -17,6 +17,8 @@ from circman_redis.twin.kpis import Kpis, Stock
 from tests.servers import Server, free_port, wait_until
 from tests.twin.faces import Faces, faces_of
 
+pytestmark = pytest.mark.bundled_first
+
 SECRET = "hunter2-s3cr3t"
 STATE = {
     "production_line": {"status": "running", "production_rate": 60.0, "energy_consumption": 10.0, "defect_rate": 0.1},

@@ -16,6 +16,8 @@ from circman_redis.twin.interface import HumanInterface
 from tests.servers import Server
 from tests.twin.faces import Faces, faces_of
 
+pytestmark = pytest.mark.bundled_first
+
 STATE = {
     "production_line": {"status": "running", "production_rate": 60.0},
     "materials": {"glass": {"inventory": 7}},

@@ -14,6 +14,8 @@ from tests.servers import Server
 from tests.topology.proxy import Faults, Proxy
 from tests.twin.faces import Faces, faces_of
 
+pytestmark = pytest.mark.bundled_first
+
 RATE = "/production_line/production_rate"
 WINDOWS = 2 * 2048 + 1
 """Calls after which an id is forgotten."""

@@ -21,6 +21,8 @@ from circman_redis import StateManager
 from circman_redis.twin.domain import DomainEvents
 from circman_redis.twin.presence import Presence
 
+pytestmark = pytest.mark.bundled_first
+
 url, twin, name, ttl = sys.argv[1:]
 with StateManager(twin, url=url) as manager, DomainEvents(manager) as events:
     with Presence(manager, events, name, ["line"], ttl=float(ttl)) as presence:

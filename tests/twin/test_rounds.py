@@ -13,6 +13,8 @@ from circman_redis.twin import rounds
 from circman_redis.twin.rounds import Rounds
 from tests.servers import Server
 
+pytestmark = pytest.mark.bundled_first
+
 
 class Counter:
     """A source that counts how often it is asked, and says so."""

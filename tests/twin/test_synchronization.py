@@ -19,6 +19,8 @@ from circman_redis.twin.domain import DomainEvent, DomainEvents
 from circman_redis.twin.synchronization import SynchronizationManager
 from tests.servers import Server, wait_until
 
+pytestmark = pytest.mark.bundled_first
+
 
 def config(mode: SynchronizationMode, *, interval: float = 0.01, timeout: float = 60.0, size: int = 5) -> Any:
     return SynchronizationConfig(mode=mode, interval=interval, timeout=timeout, batch_size=size)

@@ -145,6 +145,7 @@ def test_a_twin_that_is_not_there_yet(server: Server, twin_id: str) -> None:
             come(events, [(True, 1)])
 
 
+@pytest.mark.bundled_first
 def test_observers_that_are_killed_again_and_again(server: Server, twin: StateManager, events: DomainEvents) -> None:
     """What was raised and cleared is what one observer of all commits would have said."""
     Thresholds(twin, events).set(HOT)
@@ -198,6 +199,7 @@ def test_one_that_sleeps_while_the_twin_is_deleted(server: Server, twin: StateMa
         sleeper.wait()
 
 
+@pytest.mark.bundled_first
 def test_several_rules_and_thousands_of_commits(server: Server, twin: StateManager, events: DomainEvents) -> None:
     """While observers are killed: of each rule what one would have said; some last, some turn with each commit."""
     rules = [

@@ -189,6 +189,8 @@ from circman_redis import StateManager
 from circman_redis.twin.stopping import stopped_by_signals
 from circman_redis.twin.worker import TwinWorker, WorkerConfig
 
+pytestmark = pytest.mark.bundled_first
+
 url, twin, name = sys.argv[1:]
 stop, taken = threading.Event(), Counter()
 with StateManager(twin, url=url) as manager, stopped_by_signals(stop):
