@@ -85,8 +85,7 @@ class Presence:
     def __init__(
         self, manager: StateManager, events: DomainEvents, name: str, roles: Iterable[str] = (), *, ttl: float = 10.0
     ) -> None:
-        if not _NAME.fullmatch(name):
-            raise UsageError(f"worker {shown(name)}: use 1 to 128 of A-Z a-z 0-9 _ . : -")
+        check_name(name)
         if not 0.01 <= ttl <= 86_400:  # noqa: PLR2004 - to a day
             raise UsageError(f"ttl={shown(ttl)}: use 0.01 to 86400 seconds")
         self._manager, self._events, self.name, self.ttl = manager, events, name, ttl
@@ -155,6 +154,16 @@ class Presence:
     @property
     def _text(self) -> str:
         return json.dumps(self._facts, separators=(",", ":"))
+
+
+def check_name(name: str) -> None:
+    """Refuses what cannot be a worker's name.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"worker {shown(name)}: use 1 to 128 of A-Z a-z 0-9 _ . : -")
 
 
 def _present(manager: StateManager, listed: Iterable[str]) -> set[str]:

@@ -17,7 +17,7 @@ from circman_redis.shown import shown
 from circman_redis.twin import roles
 from circman_redis.twin.domain import DomainEvents
 from circman_redis.twin.leases import Lease
-from circman_redis.twin.presence import Presence
+from circman_redis.twin.presence import Presence, check_name
 from circman_redis.twin.reports import Told
 from circman_redis.twin.roles import ROLES, Desk, Role
 from circman_redis.twin.synchronization import ticks
@@ -63,6 +63,7 @@ class WorkerConfig:
     rules: tuple[ThresholdRule, ...] = ()
 
     def __post_init__(self) -> None:
+        check_name(self.name)
         unknown = [one for one in self.roles if one not in ROLES]
         if unknown or not self.roles:
             raise UsageError(f"roles={shown(list(self.roles))}: use some of {', '.join(ROLES)}")
