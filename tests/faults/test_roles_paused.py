@@ -15,6 +15,8 @@ import pytest
 from circman_redis import StateManager
 from tests.servers import Server, wait_until
 
+pytestmark = pytest.mark.bundled_first
+
 ROUNDS = 4
 LONG = 100_000
 """Commits of history: so that all of a run is there to be looked at."""
@@ -39,8 +41,6 @@ with StateManager(twin, url=url) as manager:
 import asyncio, sys
 from circman_redis import AsyncStateManager, LeaseLost
 from circman_redis.twin.leases import AsyncLease
-
-pytestmark = pytest.mark.bundled_first
 
 async def main(url, twin, name):
     async with AsyncStateManager(twin, url=url) as manager:

@@ -27,6 +27,8 @@ from circman_redis.twin.domain import DomainEvent
 from circman_redis.twin.leases import Lease
 from tests.servers import Server, wait_until
 
+pytestmark = pytest.mark.bundled_first
+
 STATE = {"production_line": {"temperature": 22.0, "production_rate": 10}, "materials": {"glass": {"inventory": 7}}}
 
 
@@ -428,8 +430,6 @@ WORKER = """
 import itertools, os, sys
 from circman_redis.twin.config import TwinConfig
 from circman_redis.twin.core import DigitalTwin
-
-pytestmark = pytest.mark.bundled_first
 
 twin_id, name, mode = sys.argv[1:]
 count = itertools.count(1)

@@ -15,13 +15,13 @@ from circman_redis.twin.domain import DomainEvents
 from circman_redis.twin.presence import Presence, Worker, workers
 from tests.servers import Server, wait_until
 
+pytestmark = pytest.mark.bundled_first
+
 WORKER = """
 import sys, time
 from circman_redis import StateManager
 from circman_redis.twin.domain import DomainEvents
 from circman_redis.twin.presence import Presence
-
-pytestmark = pytest.mark.bundled_first
 
 url, twin, name, ttl = sys.argv[1:]
 with StateManager(twin, url=url) as manager, DomainEvents(manager) as events:

@@ -29,6 +29,8 @@ from tests.servers import Server, wait_until
 from tests.twin.crew import Crew, never_within, started
 from tests.unit.twin.test_standing import expected
 
+pytestmark = pytest.mark.bundled_first
+
 ROUNDS = 3
 LONG = 1_000_000
 """Commits of history: so that all of a run is there to be looked at."""
@@ -188,8 +190,6 @@ from collections import Counter
 from circman_redis import StateManager
 from circman_redis.twin.stopping import stopped_by_signals
 from circman_redis.twin.worker import TwinWorker, WorkerConfig
-
-pytestmark = pytest.mark.bundled_first
 
 url, twin, name = sys.argv[1:]
 stop, taken = threading.Event(), Counter()
