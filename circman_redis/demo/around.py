@@ -30,7 +30,6 @@ class Readings:
 
     Attributes:
         moments: the commits with only what is watched.
-        movers: who moved the line, and by which versions: first and last, in the order of the first.
     """
 
     rules: Sequence[ThresholdRule]

@@ -248,8 +248,7 @@ def _report(scene: Scene, view: View, first: Acknowledged) -> bool:
     try:
         there = manager.snapshot()
         readings = Readings(factory.RULES, there.epoch)
-        killed = [worker.role.name for worker in crew.workers if worker.killed]
-        verdict = verify(readings.of(read_back(manager)), told, factory.MATERIALS, there.epoch, killed)
+        verdict = verify(readings.of(read_back(manager)), told, factory.MATERIALS, there.epoch, _killed(crew))
         happened, astray = _of_what_happened(scene, readings, there.version)
     except CircmanError as error:
         complain(str(error))
@@ -276,7 +275,7 @@ def _of_what_happened(scene: Scene, readings: Readings, newest: int) -> tuple[li
     _judge_the_rest(scene, expected)
     scene.around.catch_up(scene.happenings.manager.snapshot().position)
     turns = around.said(scene.around.seen)
-    names = [worker.role.name for worker in scene.crew.workers]
+    names, killed = [worker.role.name for worker in scene.crew.workers], _killed(scene.crew)
     counts, wrong = around.of_workers(scene.around.seen, names)
     present = [one.name for one in workers(scene.manager, scene.happenings) if one.present]
     of_thresholds = around.of_thresholds(factory.RULES, turns)
@@ -287,7 +286,7 @@ def _of_what_happened(scene: Scene, readings: Readings, newest: int) -> tuple[li
         *([scene.story.told] if scene.story.told else []),
         f"workers: {', '.join(f'{number} {word}' for word, number in counts.items())}",
     ]
-    still = [f"{name} ended, and counts as present" for name in present if name not in _killed(scene.crew)]
+    still = [f"{name} ended, and counts as present" for name in present if name not in killed]
     return lines, [*around.compare(expected, turns), *wrong, *still]
 
 

@@ -97,7 +97,7 @@ class AsyncDomainSubscription(AsyncIterator[Happening]):
             event = await anext(self._subscription)
             if not isinstance(event, StateEvent):
                 return event
-            self._waiting = [one for one in domain.of_commit(self._twin, event) if one.kind in self._kinds]
+            self._waiting = domain.of_commit(self._twin, event, self._kinds)
         return self._waiting.pop(0)
 
     @property

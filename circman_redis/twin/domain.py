@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from circman_redis.errors import UsageError
-from circman_redis.events import Event, ForeignWrite, FrozenState, Heartbeat, HistoryGap, StateEvent, StateRolledBack
+from circman_redis.events import ForeignWrite, FrozenState, Heartbeat, HistoryGap, StateEvent, StateRolledBack
 from circman_redis.frozen import EMPTY, freeze
 from circman_redis.keys import DOMAIN
 from circman_redis.manager import StateManager
@@ -237,7 +237,7 @@ class DomainSubscription(Iterator[Happening]):
             event = next(self._subscription)
             if not isinstance(event, StateEvent):
                 return event
-            self._waiting = [one for one in of_commit(self._twin, event) if one.kind in self._kinds]
+            self._waiting = of_commit(self._twin, event, self._kinds)
         return self._waiting.pop(0)
 
     @property
@@ -309,13 +309,11 @@ def said(kind: Kind, data: Mapping[str, Any]) -> State:
     return {"kind": kind, "data": dict(data)}
 
 
-def of_commit(twin: str, event: Event) -> list[DomainEvent]:
-    """What a commit of ``plant@domain`` said; nothing, where it only tidied up."""
-    if not isinstance(event, StateEvent):
-        return []
+def of_commit(twin: str, event: StateEvent, kinds: frozenset[str]) -> list[DomainEvent]:
+    """What a commit of ``plant@domain`` said, of these kinds; nothing, where it only tidied up."""
     what = event.state if event.patch is None else event.patch
     facts = (event.actor, event.committed_at, event.epoch, event.version)
-    return _events(twin, what, facts)
+    return [one for one in _events(twin, what, facts) if one.kind in kinds]
 
 
 def of_entries(twin: str, epoch: str, entries: Sequence[HistoryEntry], kinds: frozenset[str]) -> list[DomainEvent]:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from circman_redis.errors import StateValidationError, StoreUnavailable
 from circman_redis.frozen import EMPTY
@@ -17,6 +17,9 @@ from circman_redis.patch import merge, resolve
 from circman_redis.results import Commit, Snapshot, State
 from circman_redis.twin.domain import DomainEvents
 from circman_redis.twin.weather import measured_hours
+
+if TYPE_CHECKING:
+    from circman_redis.twin.simulated import SimulationResult
 
 PARAMETERS = "/parameters"
 """Where a twin's state has those of the models that are other than their defaults: what an operator may set."""
@@ -63,13 +66,11 @@ class Desk:
     simulated: str = ""  # the position of the state that was, last
     done: int = 0  # what was committed, and said
 
-    def commit(
-        self, send: Callable[..., Commit], change: Mapping[str, Any], taken: Mapping[str, int] = EMPTY
-    ) -> Commit:
+    def commit(self, send: Callable[..., Commit], change: object, taken: Mapping[str, int] = EMPTY) -> Commit:
         """Commits once: where the outcome is not known, the same commit is sent until it is.
 
         Args:
-            send: ``update_state`` or ``adjust`` of the manager.
+            send: ``update_state``, ``adjust`` or ``modify`` of the manager.
             change: what it takes.
             taken: the units that it takes out of stock, by material.
 
@@ -90,7 +91,7 @@ class Desk:
                 self.told(made, commit_id, taken)
                 return made
 
-    def _logged(self, send: Callable[..., Commit], change: Mapping[str, Any], commit_id: str) -> Commit:
+    def _logged(self, send: Callable[..., Commit], change: object, commit_id: str) -> Commit:
         if self.journal is None:
             return send(change, actor=self.worker, commit_id=commit_id)
         with self.journal.commit(commit_id) as note:
@@ -105,14 +106,12 @@ class Role:
 
     Attributes:
         name: such as ``production``.
-        does: what it does, for people.
         turn: one turn of it; None for the one that follows the commits, ``monitor``.
         single: whether one worker at a time has it: others stand by.
         missing: the merge patch that gives a state what the role needs, and the state has not; empty for none.
     """
 
     name: str
-    does: str
     turn: Callable[[Desk, Snapshot], None] | None
     single: bool = True
     missing: Callable[[State], State] = lambda state: {}  # noqa: ARG005 - most roles need nothing
@@ -126,7 +125,7 @@ def take_turn(desk: Desk, role: Role) -> None:
     snapshot = desk.manager.snapshot()
     if role.missing(snapshot.state):
         # On the very state that it is missing in: another worker may be faster.
-        desk.commit(lambda _, **how: desk.manager.modify(lambda state: merge(state, role.missing(state)), **how), {})
+        desk.commit(desk.manager.modify, lambda state: merge(state, role.missing(state)))
         snapshot = desk.manager.snapshot()
     if role.turn:
         role.turn(desk, snapshot)
@@ -140,17 +139,17 @@ def environment(desk: Desk, now: Snapshot) -> None:
 
 def production(desk: Desk, now: Snapshot) -> None:
     """One step of the line: its temperature, the energy that it took, and what it makes."""
-    stepped = _step(desk, now.state)
-    places = ("temperature", "energy_consumption", "production_rate")
-    line = {name: _rounded(stepped["production_line"][name]) for name in places}
-    limit = _parameters(now.state).rate_limit
+    step = _step(desk, now.state)
+    stepped = step.state(1)["production_line"]
+    line = {name: _rounded(stepped[name]) for name in ("temperature", "energy_consumption", "production_rate")}
+    limit = step.parameters.rate_limit
     line["efficiency"] = _rounded(min(1.0, line["production_rate"] / limit)) if limit else 0.0
     desk.commit(desk.manager.update_state, {"production_line": line})
 
 
 def quality(desk: Desk, now: Snapshot) -> None:
     """One step of the quality of what is made, and of what is in stock."""
-    stepped = _step(desk, now.state)
+    stepped = _step(desk, now.state).state(1)
     change: State = {"production_line": {"defect_rate": _rounded(stepped["production_line"]["defect_rate"])}}
     stock = {
         name: {"quality": _rounded(one["quality"])}
@@ -209,12 +208,12 @@ _A_LINE = {"status": "running", "temperature": 22.5, "energy_consumption": 0.0, 
 ROLES: Mapping[str, Role] = {
     role.name: role
     for role in (
-        Role("environment", "replays measured weather, an hour per turn", environment),
-        Role("production", "moves the line by one step of the models", production, missing=_of_line(**_A_LINE)),
-        Role("materials", "takes what the line uses out of stock, and restocks", materials, False, _of_stock),
-        Role("quality", "moves quality and defects by one step", quality, missing=_of_line(defect_rate=0.02)),
-        Role("simulation", "says what will become of the twin", simulation),
-        Role("monitor", "judges the commits by the thresholds", None, single=False),
+        Role("environment", environment),
+        Role("production", production, missing=_of_line(**_A_LINE)),
+        Role("materials", materials, single=False, missing=_of_stock),
+        Role("quality", quality, missing=_of_line(defect_rate=0.02)),
+        Role("simulation", simulation),
+        Role("monitor", None, single=False),
     )
 }
 """The roles by name."""
@@ -260,11 +259,11 @@ def _parameters(state: Mapping[str, Any]) -> Any:
 # --- steps -----------------------------------------------------------------------------------------------------------
 
 
-def _step(desk: Desk, state: State) -> State:
-    """What a step of the models makes of a state."""
+def _step(desk: Desk, state: State) -> SimulationResult:
+    """One step of the models from a state on."""
     from circman_redis.twin.simulation import SimulationEngine  # noqa: PLC0415 - numpy is an extra
 
-    return SimulationEngine().run_simulation(1, state, _parameters(state), seed=desk.rng.getrandbits(32)).state(1)
+    return SimulationEngine().run_simulation(1, state, _parameters(state), seed=desk.rng.getrandbits(32))
 
 
 def _take(desk: Desk, taken: Mapping[str, int]) -> None:
